@@ -1,0 +1,144 @@
+"""震度速報 (VXSE51) and 震源・震度に関する情報 (VXSE53): what their bodies say, as fields of the event.
+
+VXSE51 comes first and knows regions (細分区域) only; VXSE53 names the municipalities. Each VXSE53 is
+complete: it replaces the one before, and does not add to it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hub_connector_jma.telegram import BASIS, Node
+
+LEVELS = frozenset(("0", "1", "2", "3", "4", "5-", "5+", "6-", "6+", "7"))
+UNRECEIVED = "5-?"
+"""震度５弱以上未入電: 5弱 or more is assumed there, but no figure has come in. It is none of LEVELS, so that
+nobody takes it for an observation."""
+
+_UNRECEIVED_CONDITION = "震度５弱以上未入電"
+_FIVE_AND_ABOVE = frozenset(("5-", "5+", "6-", "6+", "7"))
+_REGIONS = "地震情報／細分区域"
+_MUNICIPALITIES = "気象・地震・火山情報／市町村等"
+
+_COORDINATE = re.compile(r"([+-]\d{2}(?:\.\d{1,6})?)([+-]\d{3}(?:\.\d{1,6})?)([+-]\d{1,7}(?:\.\d{1,3})?)?/")
+_MAGNITUDE = re.compile(r"-?\d{1,2}(?:\.\d{1,3})?")
+
+
+def flash(body: Node) -> dict[str, Any]:
+    """震度速報: regions and their intensity, no municipality, no hypocentre."""
+    observed = body.need("Intensity").need("Observation")
+    areas = [_region(area) for pref in observed.children("Pref") for area in pref.children("Area")]
+    return {"areas": areas, "max_level": _max_level(observed)}
+
+
+def full(body: Node, *, felt: bool) -> dict[str, Any]:
+    """震源・震度: the hypocentre, and the intensity in each municipality.
+
+    felt: whether the headline lists areas; then the intensities must be there. Without them (遠地地震,
+    or felt nowhere) there are no areas.
+    """
+    quakes = body.children("Earthquake") or [body.need("Earthquake")]
+    intensity = body.need("Intensity") if felt else body.child("Intensity")
+    observed = intensity.need("Observation") if intensity else None
+    return {**_hypocentre(quakes[0]), **(_municipalities(observed) if observed else {"areas": []})}
+
+
+def _municipalities(observed: Node) -> dict[str, Any]:
+    areas = [
+        _municipality(city)
+        for pref in observed.children("Pref")
+        for area in pref.children("Area")
+        for city in area.children("City")
+    ]
+    return {"areas": areas, "max_level": _max_level(observed)}
+
+
+def _region(area: Node) -> dict[str, Any]:
+    code = area.need("Code")
+    if not re.fullmatch(r"[0-9]{3}", code.text()):
+        raise code.wrong("is no code of a region (three digits)")
+    return {
+        "area": None,
+        "region": code.text(),
+        "region_system": _REGIONS,
+        "name": area.optional("Name"),
+        "level": _level(area),
+    }
+
+
+def _municipality(city: Node) -> dict[str, Any]:
+    """JMA's code is the municipality's five digits and two more, which divide a few of them (甑島)."""
+    code = city.need("Code")
+    if not re.fullmatch(r"[0-9]{7}", code.text()):
+        raise code.wrong("is no code of a municipality (seven digits)")
+    return {
+        "area": code.text()[:5],
+        "region": code.text(),
+        "region_system": _MUNICIPALITIES,
+        "name": city.optional("Name"),
+        "level": _level(city),
+    }
+
+
+def _level(place: Node) -> str:
+    """The intensity observed; UNRECEIVED where 5弱 or more is assumed and none was observed."""
+    if place.optional("Condition") != _UNRECEIVED_CONDITION:
+        return _known_level(place.need("MaxInt"))
+    said = place.child("MaxInt")
+    level = _known_level(said) if said else UNRECEIVED
+    return level if level in _FIVE_AND_ABOVE else UNRECEIVED
+
+
+def _max_level(observed: Node) -> str | None:
+    said = observed.child("MaxInt")
+    return _known_level(said) if said else None
+
+
+def _known_level(said: Node) -> str:
+    level = said.word()
+    if level == _UNRECEIVED_CONDITION:
+        return UNRECEIVED
+    if level not in LEVELS:
+        raise said.wrong("is no seismic intensity (1 to 4, 5-, 5+, 6-, 6+, 7)")
+    return level
+
+
+def _hypocentre(quake: Node) -> dict[str, Any]:
+    place = quake.child("Hypocenter")
+    area = place.need("Area") if place else None
+    return {
+        "origin_at": quake.optional_time("OriginTime"),
+        "magnitude": _magnitude(quake),
+        "epicentre": area.optional("Name") if area else None,
+        **(_point(area) if area else {}),
+    }
+
+
+def _magnitude(quake: Node) -> float | None:
+    """None where it is unknown: JMA then writes NaN (M不明, Ｍ８を超える巨大地震)."""
+    found = quake.children("Magnitude", BASIS)
+    if not found:
+        return None
+    text = found[0].text()
+    if text in ("", "NaN"):
+        return None
+    if not _MAGNITUDE.fullmatch(text):
+        raise found[0].wrong("is no magnitude")
+    return float(text)
+
+
+def _point(area: Node) -> dict[str, Any]:
+    """Degrees and metres of the first coordinate in degrees; empty where the hypocentre is unknown."""
+    for found in area.children("Coordinate", BASIS):
+        if found.element.get("type") or not found.text():
+            continue
+        parts = _COORDINATE.fullmatch(found.text())
+        if not parts:
+            raise found.wrong("is no coordinate (+37.5+139.9-10000/)")
+        lat_deg, lon_deg = float(parts[1]), float(parts[2])
+        if abs(lat_deg) > 90 or abs(lon_deg) > 180:
+            raise found.wrong("is no point on Earth")
+        depth_m = None if parts[3] is None else 0.0 - float(parts[3])
+        return {"lat_deg": lat_deg, "lon_deg": lon_deg, "depth_m": depth_m}
+    return {}

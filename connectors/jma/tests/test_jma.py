@@ -1,0 +1,304 @@
+"""The connector `jma`: telegrams of our own making with what they must give, hostile ones, and JMA's own.
+
+`python test_jma.py` writes the goldens anew; read the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.connector import Connector, Translation
+from hub.errors import PayloadError
+from hub.schemas import Schemas
+from hub_connector_jma import JMA
+
+HERE = Path(__file__).parent
+TELEGRAMS = HERE / "telegrams"
+REPOSITORY = HERE.parents[2]
+JMA_DATA = REPOSITORY.parent / "shared" / "data" / "1-jma"
+SCHEMA = REPOSITORY / "schemas" / "avro" / "hazard.reported.1.avsc"
+
+OWN = sorted(TELEGRAMS.glob("*.xml"))
+FULL = (TELEGRAMS / "02-full.xml").read_text()
+
+
+def shown(translation: Translation) -> dict[str, Any]:
+    events = [
+        {
+            "source": event.source,
+            "id": event.id,
+            "kind": event.kind,
+            "occurred_at": event.occurred_at,
+            "exercise": event.exercise,
+            "data": event.data,
+        }
+        for event in translation.events
+    ]
+    plain = {"nothing": translation.nothing, "reported_at": translation.reported_at, "events": events}
+    return json.loads(json.dumps(plain, default=datetime.isoformat))  # type: ignore[no-any-return]
+
+
+def given(text: str, *changes: tuple[str, str]) -> bytes:
+    """The telegram with each first member replaced by the second, once; it must be there."""
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text.encode()
+
+
+def only_id(payload: bytes) -> str:
+    (event,) = JMA().translate(payload).events
+    return event.id
+
+
+def refusal(payload: bytes) -> PayloadError:
+    with pytest.raises(PayloadError) as caught:
+        JMA().translate(payload)
+    return caught.value
+
+
+def test_it_is_a_connector() -> None:
+    assert isinstance(JMA(), Connector)
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_a_telegram_gives_what_its_golden_says(path: Path) -> None:
+    golden = json.loads(path.with_suffix(".json").read_text())
+    assert shown(JMA().translate(path.read_bytes())) == golden
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_every_event_fits_the_schema_of_its_kind(path: Path) -> None:
+    kind = Schemas([(SCHEMA.name, SCHEMA.read_bytes())]).newest("hazard.reported")
+    assert kind is not None
+    for event in JMA().translate(path.read_bytes()).events:
+        again = kind.decode(kind.encode(event.data))
+        assert {name: again[name] for name in event.data if name != "areas"} == {
+            name: value for name, value in event.data.items() if name != "areas"
+        }
+
+
+def test_municipalities_have_five_digits_and_the_level_that_was_observed() -> None:
+    (event,) = JMA().translate(FULL.encode()).events
+    levels = {area["area"]: area["level"] for area in event.data["areas"]}
+    assert levels["07202"] == "6-"
+    assert levels["07208"] == "5+"
+    assert levels["07203"] == "4"
+
+
+def test_5_lower_or_more_not_received_is_a_level_of_its_own_with_or_without_an_observation() -> None:
+    (event,) = JMA().translate(FULL.encode()).events
+    levels = {area["area"]: area["level"] for area in event.data["areas"]}
+    assert levels["07402"] == levels["07444"] == "5-?"
+
+
+def test_what_was_observed_counts_where_it_is_5_lower_or_more_although_more_has_not_come_in() -> None:
+    payload = given(FULL, ("<MaxInt>4</MaxInt><Condition>", "<MaxInt>6+</MaxInt><Condition>"))
+    (event,) = JMA().translate(payload).events
+    assert {area["area"]: area["level"] for area in event.data["areas"]}["07402"] == "6+"
+
+
+def test_a_flash_report_names_regions_and_no_municipality() -> None:
+    (event,) = JMA().translate((TELEGRAMS / "01-flash.xml").read_bytes()).events
+    assert [(area["area"], area["region"]) for area in event.data["areas"]] == [
+        (None, "252"),
+        (None, "250"),
+        (None, "251"),
+    ]
+
+
+def test_the_parts_of_a_divided_municipality_have_its_five_digits() -> None:
+    payload = given(FULL, ("<Code>0720700</Code>", "<Code>4621501</Code>"), ("0720300", "4621502"))
+    (event,) = JMA().translate(payload).events
+    assert [a["region"] for a in event.data["areas"] if a["area"] == "46215"] == ["4621502", "4621501"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.replace('encoding="UTF-8"', 'encoding="utf-8"'),
+        lambda t: t.partition("?>")[2].lstrip(),
+        lambda t: re.sub(r">\s+<", "><", t),
+        lambda t: re.sub(r">\s+<", ">\r\n\t\t<", t),
+        lambda t: "\ufeff" + t,
+        lambda t: t.replace("<Control>", "<!-- 電文 --><Control>"),
+        lambda t: t.replace("jmx_eb:", "eb:").replace("xmlns:jmx_eb", "xmlns:eb"),
+        lambda t: t.replace("<EventID>", "<EventID>\n ").replace("</EventID>", "\n</EventID>"),
+        lambda t: t.replace('type="Mj" description="Ｍ６．４"', 'description="Ｍ６．４"  type="Mj"'),
+    ],
+)
+def test_the_same_telegram_written_otherwise_is_the_same_event(change: Any) -> None:
+    other = change(FULL)
+    assert other != FULL
+    assert shown(JMA().translate(other.encode())) == shown(JMA().translate(FULL.encode()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("<Serial>1<", "<Serial>2<"),
+        ("<InfoType>発表<", "<InfoType>訂正<"),
+        ("<Status>通常<", "<Status>訓練<"),
+        ("09:05:00+09:00</Report", "09:06:00+09:00</Report"),
+        ("<EventID>20260602090012<", "<EventID>20260602090013<"),
+        ("<MaxInt>5-</MaxInt></City>", "<MaxInt>5+</MaxInt></City>"),
+        ("+37.5+139.8-10000/", "+37.5+139.8-20000/"),
+        ('description="Ｍ６．４"', 'description="Ｍ６．５"'),
+        ("00:05:20Z", "00:05:21Z"),
+    ],
+)
+def test_a_telegram_that_says_something_else_is_another_event(change: tuple[str, str]) -> None:
+    assert only_id(given(FULL, change)) != only_id(FULL.encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (("<Title>震源・震度に関する情報</Title>", ""), "Control/Title"),
+        (("<Title>震源・震度に関する情報</Title>", "<Title> </Title>"), "Control/Title"),
+        (("<DateTime>2026-06-02T00:05:20Z</DateTime>", ""), "Control/DateTime"),
+        (("<Status>通常</Status>", ""), "Control/Status"),
+        (("<Status>通常", "<Status>平常"), "Control/Status"),
+        (("<ReportDateTime>2026-06-02T09:05:00+09:00</ReportDateTime>", ""), "Head/ReportDateTime"),
+        (("09:05:00+09:00</Report", "09:05:00</Report"), "Head/ReportDateTime"),
+        (("2026-06-02T09:05:00+09:00</Report", "2026-02-30T09:05:00+09:00</Report"), "Head/ReportDateTime"),
+        (("2026-06-02T09:05:00+09:00</Report", "0001-01-01T00:00:00+09:00</Report"), "Head/ReportDateTime"),
+        (("<EventID>20260602090012</EventID>", ""), "Head/EventID"),
+        (("<EventID>20260602090012<", "<EventID>20260602 090012<"), "Head/EventID"),
+        (("<EventID>", "<EventID>1</EventID><EventID>"), "Head/EventID"),
+        (("<InfoType>発表</InfoType>", ""), "Head/InfoType"),
+        (("<InfoType>発表", "<InfoType>遅延"), "Head/InfoType"),
+        (("<Serial>1</Serial>", ""), "Head/Serial"),
+        (("<Serial>1<", "<Serial>" + "9" * 5000 + "<"), "Head/Serial"),
+        (("<InfoKind>地震情報<", "<InfoKind>震度速報<"), "Head/InfoKind"),
+        (("Head xmlns=", "Head xmlns:x="), "Head"),
+        (("Body xmlns=", "Body xmlns:x="), "Body"),
+        (("<MaxInt>5-</MaxInt></City>", "<MaxInt>5弱</MaxInt></City>"), "Pref/Area[1]/City[5]/MaxInt"),
+        (("<MaxInt>5-</MaxInt></City>", "</City>"), "Pref/Area[1]/City[5]/MaxInt"),
+        (("<Code>0742100</Code>", "<Code>07421</Code>"), "Pref/Area[1]/City[5]/Code"),
+        (("+37.5+139.8-10000/", "37.5,139.8"), "Earthquake/Hypocenter/Area/Coordinate"),
+        (("+37.5+139.8-10000/", "+97.5+139.8-10000/"), "Earthquake/Hypocenter/Area/Coordinate"),
+        ((">6.4<", ">strong<"), "Earthquake/Magnitude"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(change: tuple[str, str], path: str) -> None:
+    error = refusal(given(FULL, change))
+    assert error.path.endswith(path)
+    assert error.reason
+
+
+def test_an_error_names_no_value() -> None:
+    secret = "山田花子"
+    for tag in ("Status", "EventID", "InfoType", "Serial", "InfoKind", "ReportDateTime", "MaxInt"):
+        payload = re.sub(rf"<{tag}>[^<]*<", f"<{tag}>{secret}<", FULL, count=1)
+        assert secret not in str(refusal(payload.encode()))
+    assert secret not in str(refusal(FULL.replace("</Control>", f"</{secret}>").encode()))
+
+
+def test_intensities_that_the_headline_lists_must_be_in_the_body() -> None:
+    payload = re.sub(r"<Intensity>.*</Intensity>", "", FULL, flags=re.DOTALL).encode()
+    assert refusal(payload).path == "Body/Intensity"
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "{}">{}]>'.format(
+    "x" * 1000, "".join(f'<!ENTITY b{n} "{"&b;" * 100}">' for n in range(100))
+)
+EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "is empty"),
+        (b" \n\t", "is empty"),
+        (b"\xef\xbb\xbf", "is not well-formed"),
+        (b"{}", "is not well-formed"),
+        (b"\x00" * 1000, "is not well-formed"),
+        (FULL.encode()[:-40], "is not well-formed"),
+        (FULL.encode("utf-16"), "is not UTF-8"),
+        (FULL.encode("utf-16-le"), "is not"),
+        (FULL.replace("UTF-8", "UTF-16").encode("utf-16"), "is not UTF-8"),
+        (FULL.replace("UTF-8", "Shift_JIS").encode("cp932"), "is not UTF-8"),
+        (FULL.encode("euc-jp"), "is not UTF-8"),
+        (FULL.replace("UTF-8", "cp932", 1).encode(), "declares an encoding"),
+        (FULL.replace("UTF-8", "UTF-16", 1).encode(), "declares an encoding"),
+        (FULL.replace("UTF-8", "UTF-7", 1).encode(), "declares an encoding"),
+        (FULL.replace("<Report", BOMB + "<Report", 1).encode(), "DOCTYPE"),
+        (FULL.replace("<Report", EXTERNAL + "<Report", 1).encode(), "DOCTYPE"),
+        (FULL.replace("地震がありました", "&undefined;").encode(), "is not well-formed"),
+        (FULL.replace("地震がありました", "あ" * 2_000_000).encode(), "is larger than"),
+        (b"<a>" * 1_000_000, "is not well-formed"),
+        (b"<a" + b" x='1'" * 400_000 + b"/>", "is not well-formed"),
+        (b"<" + b"a" * 4_000_000 + b"/>", "is no"),
+        (b"<Report/>", "is no JMA report"),
+        (FULL.replace("jmaxml1/", "jmaxml2/").encode(), "is no JMA report"),
+        (b'<feed xmlns="http://www.w3.org/2005/Atom"/>', "is no JMA report"),
+    ],
+)
+def test_what_is_no_telegram_is_refused(payload: bytes, reason: str) -> None:
+    assert reason in refusal(payload).reason
+
+
+@pytest.mark.parametrize("cut", range(0, len(FULL.encode()) - 10, 97))
+def test_a_telegram_that_breaks_off_is_refused(cut: int) -> None:
+    refusal(FULL.encode()[:cut])
+
+
+def test_a_telegram_that_is_nested_deeper_than_the_stack_is_answered() -> None:
+    deep = "<a>" * 200_000 + "</a>" * 200_000
+    assert "is not well-formed" in refusal(given(FULL, ("<Headline>", deep + "<Headline>"))).reason
+
+
+def test_the_title_of_another_telegram_is_named_but_not_at_any_length() -> None:
+    translation = JMA().translate(given(FULL, ("震源・震度に関する情報", "あ" * 100_000)))
+    assert translation.nothing is not None
+    assert len(translation.nothing) < 200
+
+
+OFFICIAL = sorted(JMA_DATA.glob("*/*.xml"))
+
+
+@pytest.mark.skipif(not OFFICIAL, reason=f"JMA's samples are not at {JMA_DATA}")
+@pytest.mark.parametrize("folder", ["official-samples", "live-telegrams"])
+def test_every_telegram_of_jma_gives_an_event_or_a_reason(folder: str) -> None:
+    kind = Schemas([(SCHEMA.name, SCHEMA.read_bytes())]).newest("hazard.reported")
+    assert kind is not None
+    paths = [path for path in OFFICIAL if path.parent.name == folder]
+    assert paths
+    for path in paths:
+        type_ = re.search(r"_([A-Z]{4}(?:\d\d|ii))", path.name)
+        assert type_
+        translation = JMA().translate(path.read_bytes())
+        assert translation.reported_at is not None
+        reports = [event.data["report"] for event in translation.events]
+        assert reports == ([type_[1]] if type_[1] in ("VXSE51", "VXSE53") else [])
+        assert bool(reports) != bool(translation.nothing)
+        for event in translation.events:
+            kind.encode(event.data)
+
+
+@pytest.mark.skipif(not OFFICIAL, reason=f"JMA's samples are not at {JMA_DATA}")
+def test_the_levels_are_those_of_the_headline_of_jmas_sample() -> None:
+    """We read the body; the headline says the same in words."""
+    words = {"震度５弱": "5-", "震度５強": "5+", "震度６弱": "6-", "震度５弱以上未入電": "5-?"}
+    text = (JMA_DATA / "official-samples" / "32-35_07_06_240613_VXSE53.xml").read_text()
+    headline = text[text.index("（市町村等）") : text.index("</Headline>")]
+    wanted = {
+        (code[:5], words[item[0]])
+        for item in re.findall(r"<Kind><Name>(.*?)</Name>(.*?)</Item>", headline, re.DOTALL)
+        for code in re.findall(r"<Code>(\d{7})</Code>", item[1])
+    }
+    (event,) = JMA().translate(text.encode()).events
+    assert {(a["area"], a["level"]) for a in event.data["areas"] if a["level"] in words.values()} == wanted
+
+
+if __name__ == "__main__":
+    for path in OWN:
+        text = json.dumps(shown(JMA().translate(path.read_bytes())), ensure_ascii=False, indent=1)
+        path.with_suffix(".json").write_text(text + "\n")

@@ -1,0 +1,451 @@
+"""The door out: for reads, streams, relays and pages alike.
+
+    snapshot at (d, t) -> decide -> confirm under the head lock, append view.disclosed -> the bytes
+
+The decision is taken outside the lock. Under it, a control event after d that bears on a person shown,
+or a use taken meanwhile, sends it round again (R18, R19, R21). Equal log, query, d and t give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from sqlalchemy import Connection
+
+from hub import areas
+from hub.canonical import text, timestamp
+from hub.errors import Conflict, PayloadError
+from hub.events import LOCATION, Entry, Event, Position
+from hub.intake import HUB
+from hub.log import merkle
+from hub.log.log import Log
+from hub.log.recorder import NO_CLAIM, Append
+from hub.log.sealing import CITY, Gone
+from hub.rules import Ask, Decision, Moment, Permit, Reading, levels_of
+from hub.views.views import DISCLOSED, Change, Standing, Views
+
+FORMAT = "view/1"
+RULES = 1
+"""Version of the rules that decided; it stands in every disclosure."""
+
+_CHUNK_BYTES = 60 * 1024
+_AT_ONCE = 1_000
+_TRIES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """What is asked of a view.
+
+    persons: only these, each named by `Disclosure.name_of`; None for everyone. history: every visible item,
+    not only the newest of each kind. limit: persons on a page. cursor: `next` of the page before.
+    """
+
+    recipient: str
+    purpose: str
+    exercise: bool = False
+    kinds: tuple[str, ...] = ()
+    persons: tuple[str, ...] | None = None
+    history: bool = False
+    limit: int | None = None
+    cursor: str | None = None
+
+    @property
+    def ask(self) -> Ask:
+        """The part that the rules look at."""
+        return Ask(
+            recipient=self.recipient, purpose=self.purpose, exercise=self.exercise, kinds=tuple(sorted(set(self.kinds)))
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One fact that is shown: the permit, its entry, and its canonical JSON."""
+
+    permit: Permit
+    entry: Entry
+    json: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """One person in an answer."""
+
+    ordinal: int
+    person: str
+    mode: str
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended."""
+
+    body: bytes
+    persons: Sequence[Shown]
+    moment: Moment
+    disclosure: str | None = None
+    position: int | None = None
+    uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+
+    @property
+    def items(self) -> Iterator[Item]:
+        """Every item shown, in the order of the body."""
+        return (item for shown in self.persons for item in shown.items)
+
+
+class Disclosure:
+    """Answers reads of one log."""
+
+    def __init__(self, log: Log, views: Views) -> None:
+        self._log, self._views = log, views
+
+    def name_of(self, person: str) -> str:
+        """What stands for a person's id in a query, which is logged and outlives an erasure."""
+        return self._views.persons.digest(person).hex()
+
+    def read(self, query: Query, *, actor: str | None = None, request: str | None = None) -> Answer:
+        """Decide, append `view.disclosed`, then answer.
+
+        request: the same read sent again with the same id gets the answer that was logged (R19). Raises
+        Conflict where the id was used for another query, Busy where nothing can be appended now.
+        """
+        claim = self._log.keyring.digest("request", query.recipient, request) if request else NO_CLAIM
+        for attempt in range(_TRIES + 1):
+            answer = self._decided(query) if attempt < _TRIES else None
+            with self._log.entries.appending() as append, self._views.folding(append) as change:
+                done = self._logged(append, claim, query)
+                if done is None and answer is None:  # it was overtaken too often: decide where nothing overtakes
+                    standing = self._views.at(append.connection, append.start.position)
+                    answer = self.decide(standing, query, append.now)
+                if done is None and answer is not None and not self._stale(append.connection, answer):
+                    done = self._append(append, change, answer, query, actor, request, claim)
+            if done is not None:
+                self._views.committed(change, append.position)
+                return done
+        raise AssertionError("a decision under the lock is never stale")
+
+    def _decided(self, query: Query) -> Answer:
+        with self._log.entries.snapshot() as (connection, end):
+            now = self._log.clock.now()
+            standing = self._views.at(connection, end.position)
+            return self.decide(standing, query, now if end.recorded_at is None else max(now, end.recorded_at))
+
+    def decide(self, standing: Standing, query: Query, time: datetime) -> Answer:
+        """The answer to `query` at `standing` and `time`, appending nothing. One path for live and past."""
+        moment = Moment(position=Position(standing.position), time=time)
+        reading = Reading(standing.city, query.ask, moment)
+        limit = query.limit if query.limit is not None else 2**62
+        after = self._after(query)
+        shown: list[Shown] = []
+        candidates = self._candidates(standing, reading, query)
+        names = self._views.persons.names(standing.connection, candidates)
+        queue = sorted((name, ordinal) for ordinal, name in names.items() if after is None or name > after)
+        size = min(_AT_ONCE, limit + 1)
+        for at in range(0, len(queue), size):
+            shown += self._decide_some(standing, reading, query, queue[at : at + size])
+            if len(shown) > limit:
+                break
+        following = self._cursor(query, shown[limit - 1].person) if len(shown) > limit else None
+        shown = shown[:limit]
+        uses = {
+            (person.ordinal, item.permit.basis.position)
+            for person in shown
+            for item in person.items
+            if item.permit.basis.limited
+        }
+        return Answer(body=_body(query, shown, time, following), persons=shown, moment=moment, uses=frozenset(uses))
+
+    def _candidates(self, standing: Standing, reading: Reading, query: Query) -> list[int]:
+        """Ordinals of all who could be shown; the rules decide on each."""
+        reader, persons = reading.reader, self._views.persons
+        if reader is None or reading.refusal:
+            return []
+        if query.persons is not None:
+            named = (persons.ordinal_of(bytes.fromhex(name)) for name in query.persons)
+            found = {ordinal for ordinal in named if ordinal is not None}
+        else:
+            roster = any(override.basis == "roster" for override in reading.overrides)
+            found = self._views.candidates(standing, reader.id, reader.class_, roster=roster)
+            listed = (name for override in reading.overrides for name in override.persons)
+            found |= {o for name in listed if (o := persons.ordinal_of(bytes.fromhex(name))) is not None}
+        return [ordinal for ordinal in found if persons.enrolled_by(ordinal, standing.position)]
+
+    def _decide_some(
+        self, standing: Standing, reading: Reading, query: Query, queue: Sequence[tuple[str, int]]
+    ) -> list[Shown]:
+        ordinals = [ordinal for _, ordinal in queue]
+        policies = standing.policies(ordinals)
+        places = standing.places(ordinals) if reading.needs_places else {}
+        spent = standing.spent(policies.items())
+        decided: dict[int, Decision] = {}
+        for ordinal in ordinals:
+            decision = reading.decide(policies[ordinal], places.get(ordinal), spent)
+            if decision is not None:
+                decided[ordinal] = decision
+        permits: dict[int, list[tuple[str, Permit]]] = {}
+        for kind in reading.kinds() if decided else ():
+            for ordinal, found in self._permits(standing, reading, query, decided, kind).items():
+                permits.setdefault(ordinal, []).extend((kind, permit) for permit in found)
+        wanted = (permit.fact.position for found in permits.values() for _, permit in found)
+        entries = self._log.read(standing.connection, wanted)
+        shown = []
+        for name, ordinal in queue:
+            items = [
+                Item(permit=permit, entry=entry, json=self._item(entry, permit))
+                for _, permit in permits.get(ordinal, ())
+                if isinstance(entry := entries[permit.fact.position], Entry)
+            ]
+            if items:
+                shown.append(Shown(ordinal=ordinal, person=name, mode=decided[ordinal].mode, items=items))
+        return shown
+
+    def _permits(
+        self, standing: Standing, reading: Reading, query: Query, decided: Mapping[int, Decision], kind: str
+    ) -> dict[int, list[Permit]]:
+        """What is shown of one kind, by person: newest first; without `history` the newest of each variant."""
+        open_to = {o: levels for o, d in decided.items() if (levels := reading.permits(d, kind))}
+        if not open_to:
+            return {}
+        terms, exercise = standing.city.kinds[kind], reading.ask.exercise
+        facts, connection = self._views.facts, standing.connection
+        short = not query.history and not terms.latest_by
+        fetch = facts.newest if short else facts.history
+        rows = fetch(connection, list(open_to), terms, exercise, standing.position)
+        finest = levels_of(kind)[0]
+        coarse = [o for o in rows if kind == LOCATION and any(level != finest for level, _ in open_to[o])]
+        meshes = self._views.meshes(connection, [row.position for o in coarse for row in rows[o]])
+        if short and None in meshes.values():
+            # outside the grid an older location may be the newest that is visible (R10)
+            off = [o for o in coarse if meshes[rows[o][0].position] is None]
+            rows |= facts.history(connection, off, terms, exercise, standing.position)
+            meshes |= self._views.meshes(connection, [row.position for o in off for row in rows[o]])
+        shown = {}
+        for ordinal, found in rows.items():
+            permits = reading.visible(decided[ordinal], kind, found, lambda position: meshes[position] is not None)
+            if permits:
+                shown[ordinal] = permits if query.history else _newest(permits)
+        return shown
+
+    def _item(self, entry: Entry, permit: Permit) -> str:
+        event = entry.event
+        return text(
+            {
+                "event": event.id,
+                "source": event.source,
+                "kind": event.kind,
+                "occurred_at": event.occurred_at,
+                "recorded_at": entry.recorded_at,
+                "precision": permit.level,
+                "basis": {permit.basis.type: permit.basis.id},
+                "data": self._data(event, permit.level),
+            }
+        )
+
+    def _data(self, event: Event, level: str) -> Mapping[str, Any]:
+        """The payload at a level (R9a); options that the source left out stay out."""
+        if event.kind == LOCATION and level != "exact":
+            mesh = areas.mesh(event.data["lat_deg"], event.data["lon_deg"])
+            assert mesh is not None
+            code = mesh[: areas.MESH_DIGITS[level]]
+            lat_deg, lon_deg = areas.centre(code)
+            return {"mesh": code, "lat_deg": lat_deg, "lon_deg": lon_deg}
+        kept = event.data
+        if level == "summary":
+            kind = self._log.schemas.newest(event.kind)
+            kept = {name: value for name, value in kept.items() if kind is not None and name in kind.summary}
+        return _without_null(kept)  # type: ignore[no-any-return]
+
+    def _cursor(self, query: Query, last: str) -> str:
+        """The sealed place where the next page begins; equal for equal queries, so that it tells nothing (R20)."""
+        sealed = AESSIV(self._log.keyring.secret(CITY, "cursor")).encrypt(last.encode(), [_scope(query)])
+        return sealed.hex()
+
+    def _after(self, query: Query) -> str | None:
+        if query.cursor is None:
+            return None
+        try:
+            sealed = bytes.fromhex(query.cursor)
+            return AESSIV(self._log.keyring.secret(CITY, "cursor")).decrypt(sealed, [_scope(query)]).decode()
+        except (ValueError, InvalidTag):
+            raise PayloadError("is not the `next` of this query; ask again without it", path="cursor") from None
+
+    def _stale(self, connection: Connection, answer: Answer) -> bool:
+        """Whether what was decided may be wrong by now (R18, R19)."""
+        after = answer.moment.position
+        if self._views.bears(connection, [shown.ordinal for shown in answer.persons], after):
+            return True
+        return self._views.consumed(connection, answer.uses, after)
+
+    def _logged(self, append: Append, claim: bytes, query: Query) -> Answer | None:
+        """The answer that was given to the same request before (R19)."""
+        if not claim:
+            return None
+        position = self._log.entries.known(append.connection, [claim]).get(claim)
+        if position is None:
+            return None
+        entry = self._log.read(append.connection, [position])[position]
+        if not isinstance(entry, Entry) or entry.event.data["query"] != query_text(query):
+            raise Conflict("this request id was used for another query", rule="R19", path="request")
+        return self.repeat(append.connection, append.start.position, entry)
+
+    def repeat(self, connection: Connection, end: int, entry: Entry) -> Answer:
+        """What `view.disclosed` at `entry` let out, decided again at its own position and time."""
+        data = entry.event.data
+        standing = self._views.at(connection, end, data["position"])
+        answer = self.decide(standing, parse_query(data["query"]), data["time"])
+        return replace(answer, disclosure=data["disclosure"], position=entry.position)
+
+    def _append(
+        self,
+        append: Append,
+        change: Change,
+        answer: Answer,
+        query: Query,
+        actor: str | None,
+        request: str | None,
+        claim: bytes,
+    ) -> Answer:
+        disclosure, salt = os.urandom(16).hex(), os.urandom(16)
+        pieces = _pieces([shown.ordinal for shown in answer.persons])
+        data = {
+            "disclosure": disclosure,
+            "recipient": query.recipient,
+            "actor": actor,
+            "purpose": query.purpose,
+            "exercise": query.exercise,
+            "query": query_text(query),
+            "position": answer.moment.position,
+            "time": answer.moment.time,
+            "format": FORMAT,
+            "rules": RULES,
+            "persons_count": len(answer.persons),
+            "items_count": sum(len(shown.items) for shown in answer.persons),
+            "answer_sha256": answer_hash(salt, answer.body),
+            "salt": salt,
+            "root": self.root(answer, salt),
+            "uses": [{"person": person, "grant": grant} for person, grant in sorted(answer.uses)],
+            "chunks": [hashlib.sha256(piece).digest() for piece in pieces],
+            "request": request,
+        }
+        kind = self._log.schemas.newest(DISCLOSED)
+        assert kind is not None
+        record = kind.encode(data)
+        event = Event(source=HUB, id=disclosure, kind=DISCLOSED, data=kind.decode(record))
+        entry = self._log.add(append, event, kind, record, received_at=append.now, claim=claim)
+        for number, piece in enumerate(pieces):
+            append.add_chunk(entry.position, number, self._log.seal_chunk(entry.position, number, piece))
+        change.take(entry, self._log.identify(event))
+        return replace(answer, disclosure=disclosure, position=entry.position)
+
+    def root(self, answer: Answer, salt: bytes) -> bytes:
+        """The Merkle root over the items, each salted with the person's key: an erasure takes the salt away."""
+        leaves = []
+        for shown in answer.persons:
+            try:
+                own = hmac.digest(self._log.keyring.secret(shown.ordinal, "item"), salt, "sha256")[:16]
+            except Gone:
+                continue
+            leaves += [hashlib.sha256(b"\x00" + own + item.json.encode()).digest() for item in shown.items]
+        return merkle.root(leaves)
+
+
+def answer_hash(salt: bytes, body: bytes) -> bytes:
+    """What a disclosure keeps of the answer's bytes."""
+    return hashlib.sha256(salt + body).digest()
+
+
+def query_text(query: Query) -> str:
+    """The query as it is logged: canonical JSON, so that equal queries are equal texts."""
+    return text(
+        {
+            "recipient": query.recipient,
+            "purpose": query.purpose,
+            "exercise": query.exercise,
+            "kinds": sorted(set(query.kinds)),
+            "persons": None if query.persons is None else sorted(set(query.persons)),
+            "history": query.history,
+            "limit": query.limit,
+            "cursor": query.cursor,
+        }
+    )
+
+
+def parse_query(logged: str) -> Query:
+    """The query that `query_text` wrote."""
+    said = json.loads(logged)
+    kinds, persons = tuple(said.pop("kinds")), said.pop("persons")
+    return Query(**said, kinds=kinds, persons=None if persons is None else tuple(persons))
+
+
+def _scope(query: Query) -> bytes:
+    """What a cursor belongs to: the query without its cursor."""
+    return query_text(replace(query, cursor=None)).encode()
+
+
+def _body(query: Query, shown: Iterable[Shown], time: datetime, following: str | None) -> bytes:
+    persons = ",".join(
+        f'{{"items":[{",".join([item.json for item in person.items])}],'
+        f'"mode":"{person.mode}","person":{text(person.person)}}}'
+        for person in shown
+    )
+    parts = (
+        f'"exercise":{text(query.exercise)}',
+        f'"format":"{FORMAT}"',
+        f'"next":{text(following)}',
+        f'"persons":[{persons}]',
+        f'"purpose":{text(query.purpose)}',
+        f'"recipient":{text(query.recipient)}',
+        f'"time":"{timestamp(time)}"',
+    )
+    return ("{" + ",".join(parts) + "}").encode()
+
+
+def _newest(permits: Sequence[Permit]) -> list[Permit]:
+    """The first of each variant."""
+    first: dict[int, Permit] = {}
+    for permit in permits:
+        first.setdefault(permit.fact.variant, permit)
+    return list(first.values())
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_null(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_without_null(part) for part in value]
+    return value
+
+
+def _pieces(ordinals: Iterable[int]) -> list[bytes]:
+    """A set of ordinals as the steps between them, seven bits a byte, cut into chunks."""
+    out, last = bytearray(), 0
+    for ordinal in sorted(ordinals):
+        step, last = ordinal - last, ordinal
+        while step > 0x7F:
+            out.append(step & 0x7F | 0x80)
+            step >>= 7
+        out.append(step)
+    return [bytes(out[at : at + _CHUNK_BYTES]) for at in range(0, len(out), _CHUNK_BYTES)]
+
+
+def ordinals_of(pieces: Iterable[bytes]) -> list[int]:
+    """The set that `_pieces` wrote: ordinals of the persons shown."""
+    found, last, step, shift = [], 0, 0, 0
+    for byte in b"".join(pieces):
+        step |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            last += step
+            found.append(last)
+            step = shift = 0
+    return found

@@ -1,0 +1,317 @@
+"""Which hazards declare an emergency: what a report of a chain changes, by the operator's policy.
+
+    reports of the chain --> what they warrant now --+
+                                                     +--> what the hub appends, in the same transaction
+    the emergency as it stands, officers included ---+
+
+Pure. An emergency is of one hazard and one chain of reports (JMA's EventID). What a chain warrants is
+what its newest report says of municipalities, newest by report time and then serial, never by arrival:
+so a late one changes nothing newer, and any order of arrival ends in the same state. Reports that name
+no municipality (VXSE51) say nothing here and undo nothing; a cancellation (取消) takes back the reports
+of its own type up to it. What is not actual (訓練, 試験) is left out altogether.
+
+An officer's hand stays. A report changes the emergency only by what it changes in what the chain
+warrants: a municipality that an officer took out, by lifting or by declaring again without it, comes
+back only when a report newly warrants it, having not warranted it before; one that an officer added
+stays until an officer ends it; one that was confirmed stays while it is warranted at all. A later
+`until` set by hand stays; an earlier one gives way to the next report, as lifting is what ends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from hub.errors import Misuse
+
+SCALES: Mapping[str, frozenset[str]] = {
+    "earthquake": frozenset(("0", "1", "2", "3", "4", "5-", "5-?", "5+", "6-", "6+", "7")),
+}
+"""The levels that each hazard's reports can have, so that `5強` in a policy is an error, not a silence."""
+
+_KEYS = ("sources", "declares", "proposes", "lease_h")
+_MAX_LEASE_H = 720
+_ID_LENGTH = 200
+_ACTIONS = ("issued", "amended", "lifted", "cancelled")
+_LAST_SERIAL = 10**9
+
+Concluded = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What the policy says of one hazard; the fields are those of the file."""
+
+    sources: frozenset[str]
+    declares: frozenset[str]
+    proposes: frozenset[str]
+    lease: timedelta
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HazardPolicy:
+    """The policy file, read. `sha256` is of its bytes, in lower-case hexadecimal."""
+
+    sha256: str
+    hazards: Mapping[str, Terms]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """One `hazard.reported` as the log has it, or is about to.
+
+    data: by the kind's schema; times are aware. source and id: the event's.
+    """
+
+    data: Mapping[str, Any]
+    source: str
+    id: str
+    exercise: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """An emergency as all events about its id have left it, officers' included.
+
+    areas, until: of the latest declaration, its lease being over or not; empty and None where it was
+    lifted since, or never declared. proposed: of a proposal that still waits for an officer; empty once a
+    declaration, lifting or rejection followed it.
+    """
+
+    areas: tuple[str, ...] = ()
+    until: datetime | None = None
+    proposed: tuple[str, ...] = ()
+    exercise: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Warranted:
+    """What a chain's reports come to: municipalities by what the policy does about them."""
+
+    declares: frozenset[str] = frozenset()
+    proposes: frozenset[str] = frozenset()
+    until: datetime | None = None
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.declares | self.proposes
+
+
+_NOTHING = _Warranted()
+
+
+def load(text: bytes) -> HazardPolicy:
+    """The policy that the file's bytes say. Raises Misuse with the path of the key that is wrong."""
+    try:
+        said = tomllib.loads(text.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Misuse(f"hazard policy: is no TOML in UTF-8: {error}") from None
+    _only(said, ("hazards",), "")
+    hazards = said.get("hazards")
+    if not isinstance(hazards, dict):
+        raise _wrong("hazards", "is missing, or is no table")
+    terms = {name: _terms(table, name) for name, table in hazards.items()}
+    return HazardPolicy(sha256=hashlib.sha256(text).hexdigest(), hazards=terms)
+
+
+def _terms(table: object, name: str) -> Terms:
+    path = f"hazards.{name}"
+    if name not in SCALES:
+        raise _wrong(path, f"is no hazard that declares; known: {', '.join(sorted(SCALES))}")
+    if not isinstance(table, dict):
+        raise _wrong(path, "is no table")
+    _only(table, _KEYS, f"{path}.")
+    sources, declares, proposes = (_texts(table, key, path) for key in ("sources", "declares", "proposes"))
+    for key, levels in (("declares", declares), ("proposes", proposes)):
+        for index, level in enumerate(levels):
+            if level not in SCALES[name]:
+                raise _wrong(f"{path}.{key}[{index}]", f"is none of {', '.join(sorted(SCALES[name]))}")
+            if key == "proposes" and level in declares:
+                raise _wrong(f"{path}.{key}[{index}]", "stands in declares too")
+    lease_h = table.get("lease_h")
+    if isinstance(lease_h, bool) or not isinstance(lease_h, int) or not 1 <= lease_h <= _MAX_LEASE_H:
+        raise _wrong(f"{path}.lease_h", f"is no whole number from 1 to {_MAX_LEASE_H}")
+    return Terms(
+        sources=frozenset(sources),
+        declares=frozenset(declares),
+        proposes=frozenset(proposes),
+        lease=timedelta(hours=lease_h),
+    )
+
+
+def _texts(table: Mapping[str, object], key: str, path: str) -> list[str]:
+    values = table.get(key)
+    if not isinstance(values, list):
+        raise _wrong(f"{path}.{key}", "is missing, or is no list")
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            raise _wrong(f"{path}.{key}[{index}]", "is no text")
+    return values
+
+
+def _only(table: Mapping[str, object], known: Sequence[str], prefix: str) -> None:
+    for key in table:
+        if key not in known:
+            raise _wrong(prefix + key, f"is no key of the policy; known: {', '.join(known)}")
+
+
+def _wrong(path: str, reason: str) -> Misuse:
+    return Misuse(f"hazard policy: {path}: {reason}")
+
+
+def emergency_id(report: Report) -> str:
+    """The id of the emergency that the report's chain declares, the same for all its reports.
+
+    `earthquake:jma:20260602090312`. Hazard, source and chain are in it, since JMA uses one EventID for an
+    earthquake and its tsunami. A chain too long for an id is replaced by its hash.
+    """
+    hazard, source, chain = (
+        quote(part, safe="") for part in (_hazard(report), report.source, _chain(report))
+    )
+    plain = f"{hazard}:{source}:{chain}"
+    if len(plain) <= _ID_LENGTH:
+        return plain
+    return f"{hazard}:sha256:{hashlib.sha256(plain.encode()).hexdigest()}"
+
+
+def conclude(
+    policy: HazardPolicy,
+    report: Report,
+    earlier: Sequence[Report],
+    standing: Standing | None,
+    now: datetime,
+) -> list[Concluded]:
+    """The emergency events that `report` causes: (kind, data), to be appended in this order after it.
+
+    earlier: the reports that stand before it in the log, at least those of the chain, in any order; others
+    are left out here. standing: the emergency `emergency_id(report)`, None where no event has named it.
+    now: the `recorded_at` of the report; a report from the future counts as reported then, lest its lease
+    never end. One whose lease is over yields what it would have in its time (R1a: without effect).
+
+    Empty where the report changes nothing: what is not actual, below the levels, old, or of a source or
+    hazard that the policy does not name. A renewed lease is a change. Where an exercise has the id, nothing
+    (R1a).
+    """
+    terms = policy.hazards.get(_hazard(report))
+    if terms is None or report.source not in terms.sources or not _actual(report):
+        return []
+    if standing is not None and standing.exercise:
+        return []
+    emergency = emergency_id(report)
+    chain = [r for r in earlier if _actual(r) and emergency_id(r) == emergency]
+    after = _warranted(terms, [*chain, report], now)
+    before = _warranted(terms, chain, now) if standing is not None else _NOTHING
+    if after == before:
+        return []
+    hashes = {"policy_sha256": policy.sha256, "cause": report.id}
+    return [
+        (f"emergency.{kind}", {"emergency": emergency, **data, **hashes})
+        for kind, data in _changes(before, after, standing or Standing(), _hazard(report))
+    ]
+
+
+def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: str) -> list[Concluded]:
+    """From what stands to what shall stand.
+
+    A declaration or a lifting closes the proposal before it, so a proposal that stays open comes after it,
+    again. It names what is declared as well, so that confirming it amends the emergency and ends nothing.
+    """
+    current = frozenset(standing.areas)
+    withdrawn = (before.declares - after.declares) | (before.proposes - after.all)
+    declared = (current - withdrawn) | (after.declares - before.declares)
+    asked = frozenset(standing.proposed) | (current & before.declares)
+    proposed = (after.proposes & asked | after.proposes - before.all) - declared
+    until = _until(declared, after, standing)
+    closes = bool(standing.proposed) and not proposed
+
+    changes: list[Concluded] = []
+    if declared and (declared != current or until != standing.until or closes):
+        changes.append(("declared", {"areas": sorted(declared), "until": until, "hazard": hazard}))
+    elif not declared and (current or closes):
+        changes.append(("lifted", {}))
+    if proposed:
+        changes.append(("proposed", {"areas": sorted(declared | proposed), "until": until, "hazard": hazard}))
+    return changes
+
+
+def _until(declared: frozenset[str], after: _Warranted, standing: Standing) -> datetime | None:
+    """The newest report's lease, or the later one that stands; who warrants none of it renews nothing."""
+    if not standing.areas or not declared:
+        return after.until
+    if after.until is None or not declared & after.all:
+        return standing.until
+    return after.until if standing.until is None else max(standing.until, after.until)
+
+
+def _warranted(terms: Terms, chain: Sequence[Report], now: datetime) -> _Warranted:
+    """What the actual reports of one chain come to, whatever the order in which they are given."""
+    cancelled: dict[str, _Order] = {}
+    for report in sorted(chain, key=_order):
+        if report.data["action"] == "cancelled":
+            cancelled[report.data["report"]] = _order(report)
+    says = [r for r in chain if _says(r) and not _taken_back(r, cancelled)]
+    if not says:
+        return _NOTHING
+    newest = max(says, key=_order)
+    declares, proposes = _places(newest, terms.declares), _places(newest, terms.proposes)
+    if not declares | proposes:
+        return _NOTHING
+    until = min(newest.data["reported_at"], now) + terms.lease
+    return _Warranted(declares=declares, proposes=proposes - declares, until=until)
+
+
+def _taken_back(report: Report, cancelled: Mapping[str, _Order]) -> bool:
+    last = cancelled.get(report.data["report"])
+    return last is not None and _order(report) < last
+
+
+def _says(report: Report) -> bool:
+    """Whether it says what municipalities had: a report that names none waits for one that does."""
+    action: str = report.data["action"]
+    if action in ("cancelled", "lifted"):
+        return action == "lifted"
+    return any(area.get("area") for area in report.data["areas"])
+
+
+def _places(report: Report, levels: frozenset[str]) -> frozenset[str]:
+    if report.data["action"] == "lifted":
+        return frozenset()
+    areas = report.data["areas"]
+    return frozenset(area["area"] for area in areas if area.get("area") and area["level"] in levels)
+
+
+_Order = tuple[datetime, int, datetime, int, str]
+
+
+def _order(report: Report) -> _Order:
+    """Report time, then serial; then what tells the rest apart, and never arrival.
+
+    JMA's report times are whole minutes and some telegrams have no serial: the time of sending decides,
+    then the action, then the id. A cancellation without a serial comes after all of its minute.
+    """
+    data = report.data
+    serial, action = data.get("serial") or "", data["action"]
+    number = int(serial) if serial.isdecimal() and len(serial) < 10 else 0
+    if action == "cancelled" and not serial:
+        number = _LAST_SERIAL
+    reported_at = data["reported_at"]
+    return reported_at, number, data.get("sent_at") or reported_at, _ACTIONS.index(action), report.id
+
+
+def _actual(report: Report) -> bool:
+    return not report.exercise and report.data["status"] == "actual"
+
+
+def _hazard(report: Report) -> str:
+    hazard: str = report.data["hazard"]
+    return hazard
+
+
+def _chain(report: Report) -> str:
+    chain: str = report.data["chain"]
+    return chain

@@ -1,0 +1,149 @@
+"""One hub, put together: databases, keys, clock, log, views, intake, disclosure.
+
+Doors (`cli`, `web`, `scenario`, `city`) open a hub and use its parts; nothing else puts them together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from hub import hazards
+from hub.disclosure import Disclosure
+from hub.errors import Misuse
+from hub.events import Event
+from hub.hazards import HazardPolicy
+from hub.intake import HUB, Intake
+from hub.log.clock import Clock
+from hub.log.database import open_database, parse_url
+from hub.log.log import Log
+from hub.log.sealing import Keyring
+from hub.schemas import Schemas, packaged
+from hub.views.views import Views
+
+_SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hub:
+    """The parts of one hub. `close` it when done."""
+
+    log: Log
+    views: Views
+    intake: Intake
+    disclosure: Disclosure
+    engines: tuple[Engine, ...]
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        clock: Clock,
+        *,
+        master: bytes | None = None,
+        schemas: Schemas | None = None,
+        policy: HazardPolicy | None = None,
+    ) -> Hub:
+        """The hub whose log is at `url`; its databases are created where they are missing.
+
+        master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
+        database, which is made where there is none. Raises Misuse.
+        """
+        path = Path(parse_url(url).database or "")
+        schemas = schemas or packaged()
+        engine = open_database(path)
+        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE")
+        keyring = Keyring(keys, master or _master(path.parent / "master.key"))
+        log = Log(engine, keyring, schemas, clock)
+        views = Views(log)
+        hub = cls(
+            log=log,
+            views=views,
+            intake=Intake(log, views, policy or default_policy()),
+            disclosure=Disclosure(log, views),
+            engines=(engine, keys),
+        )
+        hub._finish_erasures()
+        return hub
+
+    def _finish_erasures(self) -> None:
+        """Destroy the keys of those whose erasure was recorded just before the hub was stopped (R15)."""
+        with self.log.entries.snapshot() as (connection, end):
+            self.views.at(connection, end.position)
+        for ordinal in self.log.keyring.subjects() & self.views.persons.erased.keys():
+            self.log.keyring.erase(ordinal)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the log holds nothing yet."""
+        return self.log.entries.max_notification_id() is None
+
+    def init(self, areas: Iterable[Event] = ()) -> None:
+        """Introduce the packaged kinds, and the city's areas, to an empty log; nothing where it is not empty."""
+        if self.empty:
+            self.intake.take([*introductions(self.log.schemas), *areas])
+
+    def simulate(self) -> None:
+        """Mark the database for ever as one whose clock is the payloads' own. Raises Misuse where real events are in it."""
+        if self.simulated:
+            return
+        if not self.empty:
+            raise Misuse("this database holds real events; --simulate needs one of its own")
+        self.log.entries.set(_SIMULATED, "true")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the database replays the past."""
+        return self.log.entries.get(_SIMULATED) is not None
+
+    def close(self) -> None:
+        """Close the databases."""
+        for engine in self.engines:
+            engine.dispose()
+
+
+def introductions(schemas: Schemas) -> list[Event]:
+    """`kind.introduced` for every fact kind that has a schema, with what the schema says of it."""
+    events = []
+    for kind in schemas:
+        if kind.category == "fact":
+            data = {
+                "kind": kind.name,
+                "ttl_s": kind.ttl_s,
+                "latest_by": list(kind.latest_by) or None,
+                "roster": kind.roster or None,
+                "schema": kind.topic,
+                "schema_sha256": kind.sha256,
+            }
+            events.append(Event(source=HUB, id=f"kind:{kind.topic}", kind="kind.introduced", data=data))
+    return events
+
+
+def default_policy() -> HazardPolicy:
+    """The hazard policy that ships with the hub."""
+    return hazards.load(Path(__file__).with_name("hazard-policy.toml").read_bytes())
+
+
+def _master(path: Path) -> bytes:
+    """The master key in a file that only its owner reads; made where there is none."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(32).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # another process made it in the meantime: that one counts
+        os.unlink(fresh)
+    try:
+        return bytes.fromhex(path.read_text().strip())
+    except ValueError:
+        raise Misuse(f"{path.name} holds no key of 32 bytes in hexadecimal") from None

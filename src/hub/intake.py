@@ -1,0 +1,398 @@
+"""The door in: every event comes through here, whoever brings it.
+
+Outside the lock an event is validated against its kind's schema and encoded. Under the lock it is judged
+by what holds at its position, in this order: erasure, duplicates, the rest (R1a). What is accepted is
+appended and folded into the views in one transaction; what is refused is refused by itself, with kind,
+path and reason, and never a value of a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Literal
+
+from hub import hazards
+from hub.errors import Conflict, PayloadError, Refused
+from hub.events import (
+    CONTROLS,
+    BlockAdded,
+    BlockRemoved,
+    ConsentDeclined,
+    ConsentGranted,
+    ConsentRevoked,
+    Control,
+    DelegationAdded,
+    DelegationEnded,
+    EmergencyDeclared,
+    Entry,
+    Event,
+    KindIntroduced,
+    OverrideOpened,
+    PersonControl,
+    PersonErased,
+    RecipientRegistered,
+    RelationAdded,
+    RelationEnded,
+    To,
+    control,
+)
+from hub.hazards import HazardPolicy
+from hub.log.log import Closed, Log
+from hub.log.recorder import NO_CLAIM, Append
+from hub.policy import ALL, City, Policy
+from hub.rules import mode_of
+from hub.schemas import Kind
+from hub.views.views import Change, Views
+
+HUB = "hub"
+"""The source of what the hub appends itself."""
+
+HAZARD = "hazard.reported"
+OVERRIDE_LONGEST = timedelta(hours=72)
+_AT_ONCE = 1_000
+
+UNKNOWN_PERSON = "no such person is enrolled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What became of one event: position where it stands in the log, error where it was refused."""
+
+    event: Event
+    status: Literal["accepted", "duplicate", "refused"]
+    position: int | None = None
+    error: PayloadError | Refused | None = None
+    caused: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Prepared:
+    """An event that passed its schema: the record, and the digests under which it is known."""
+
+    event: Event
+    kind: Kind
+    record: bytes
+    identity: bytes
+    claim: bytes
+
+
+class Intake:
+    """Takes events into one log."""
+
+    def __init__(self, log: Log, views: Views, policy: HazardPolicy) -> None:
+        self._log, self._views, self._policy = log, views, policy
+
+    def take(self, events: Iterable[Event]) -> list[Result]:
+        """Append what may be appended; the results in the order of the events. What it returns is durable.
+
+        Raises Busy where nothing can be appended now; then nothing of the last thousand was.
+        """
+        events, results = list(events), []
+        for at in range(0, len(events), _AT_ONCE):
+            results += self._take(events[at : at + _AT_ONCE])
+        return results
+
+    def _take(self, events: Sequence[Event]) -> list[Result]:
+        prepared = [self._prepare(event) for event in events]
+        with self._log.entries.appending() as append, self._views.folding(append) as change:
+            batch = _Batch(self._log, self._views, self._policy, append, change)
+            digests = [d for p in prepared if isinstance(p, _Prepared) for d in (p.identity, p.claim) if d]
+            batch.known = self._log.entries.known(append.connection, digests)
+            results = [p if isinstance(p, Result) else batch.take(p) for p in prepared]
+        self._views.committed(change, append.position)
+        for ordinal, _ in change.erased:
+            self._log.keyring.erase(ordinal)
+        return results
+
+    def _prepare(self, event: Event) -> _Prepared | Result:
+        try:
+            kind = self._kind(event)
+            record = kind.encode(event.data)
+            event = replace(event, data=kind.decode(record))
+            if event.kind in CONTROLS:
+                _check_shape(event)
+            if event.kind == "override.opened":
+                event = self._pseudonymous(event)
+                record = kind.encode(event.data)
+            return _Prepared(
+                event=event,
+                kind=kind,
+                record=record,
+                identity=self._log.identify(event),
+                claim=self._claim(event),
+            )
+        except (PayloadError, Refused) as error:
+            return Result(event=event, status="refused", error=error)
+
+    def _kind(self, event: Event) -> Kind:
+        kind = self._log.schemas.newest(event.kind)
+        if kind is None or kind.category == "envelope":
+            raise Refused("no schema says what this kind is", rule="R8", kind=_printable(event.kind))
+        if kind.category == "hub":
+            raise Refused("only the hub itself appends this kind", rule="R1", kind=event.kind)
+        if not event.id or not event.source:
+            raise PayloadError("is missing", path="source" if event.id else "id", kind=event.kind)
+        if (event.person is not None) is not (kind.about == "person"):
+            reason = "is missing" if kind.about == "person" else "is given, but the kind is about no person"
+            raise PayloadError(reason, path="person", kind=event.kind)
+        if event.exercise and kind.category == "control":
+            raise PayloadError("is for facts only", path="exercise", kind=event.kind)
+        return kind
+
+    def _claim(self, event: Event) -> bytes:
+        """The digest of the id that the event takes for ever: a person's, a grant's, an override's."""
+        digest = self._log.keyring.digest
+        match event.kind:
+            case "person.enrolled":
+                return digest("person", event.person or "")
+            case "consent.granted":
+                return digest("grant", event.data["grant"])
+            case "override.opened":
+                return digest("override", event.data["override"])
+        return NO_CLAIM
+
+    def _pseudonymous(self, event: Event) -> Event:
+        """Outside a person's own events a person is named by digest, so that an erasure leaves no name behind."""
+        named = event.data.get("persons")
+        if named is None:
+            return event
+        digests = [self._views.persons.digest(name).hex() for name in named]
+        return replace(event, data={**event.data, "persons": digests})
+
+
+class _Batch:
+    """The events of one transaction, judged one after the other."""
+
+    def __init__(self, log: Log, views: Views, policy: HazardPolicy, append: Append, change: Change) -> None:
+        self._log, self._views, self._policy = log, views, policy
+        self._append, self._change = append, change
+        self._here: dict[bytes, Entry] = {}
+        self.known: dict[bytes, int] = {}
+
+    def take(self, prepared: _Prepared) -> Result:
+        """Append one event, or say why not."""
+        event = prepared.event
+        try:
+            subject = self._subject(event)
+            before = self._duplicate(prepared)
+            if before is not None:
+                return Result(event=event, status="duplicate", position=before)
+            self._check(prepared, subject)
+        except (PayloadError, Refused) as error:
+            return Result(event=event, status="refused", error=error)
+        entry = self._add(prepared, subject)
+        caused = self._conclude(entry) if event.kind == HAZARD else ()
+        return Result(event=event, status="accepted", position=entry.position, caused=caused)
+
+    def _add(self, prepared: _Prepared, subject: int | None) -> Entry:
+        if prepared.event.kind == "person.enrolled":
+            subject = self._change.next_ordinal()
+            self._log.keyring.create([subject])
+        entry = self._log.add(
+            self._append,
+            prepared.event,
+            prepared.kind,
+            prepared.record,
+            received_at=self._append.now,
+            subject=subject or 0,
+            claim=prepared.claim,
+        )
+        self._change.take(entry, prepared.identity, prepared.claim)
+        self._here[prepared.identity] = entry
+        for digest in (prepared.identity, prepared.claim):
+            if digest:
+                self.known[digest] = entry.position
+        return entry
+
+    def _subject(self, event: Event) -> int | None:
+        """The person's ordinal; None for who is to be enrolled, and where there is no person (R15, R1a)."""
+        if event.person is None:
+            return None
+        ordinal = self._change.ordinal(self._views.persons.digest(event.person))
+        enrolling = event.kind == "person.enrolled"
+        if ordinal is None and enrolling:
+            return None
+        if ordinal is None or self._change.is_erased(ordinal):
+            raise Refused(UNKNOWN_PERSON, rule="R1a", path="person", kind=event.kind)
+        return ordinal
+
+    def _duplicate(self, prepared: _Prepared) -> int | None:
+        """Where the same event stands already. Raises Conflict where its id is taken by another."""
+        position = self.known.get(prepared.identity)
+        if position is None:
+            return None
+        found: Entry | Closed | None = self._here.get(prepared.identity)
+        if found is None:
+            found = self._log.read(self._append.connection, [position])[position]
+        event = prepared.event
+        if isinstance(found, Closed):
+            same = found.kind == event.kind and found.subject == self._subject(event)
+        else:
+            same = _content(found.event) == _content(event)
+        if not same:
+            raise Conflict("this id was used for another event", rule="R1a", path="id", kind=event.kind)
+        return position
+
+    def _check(self, prepared: _Prepared, subject: int | None) -> None:
+        """R1a and what R8, R14, R16 and R17 refuse."""
+        event, kind = prepared.event, prepared.kind
+        if kind.category == "fact":
+            self._check_fact(event, subject)
+        else:
+            said = control(event)
+            if subject is not None:
+                policy = self._change.policy(subject)
+                check_delegate(said, policy, self._append)  # type: ignore[arg-type]
+                check_person(said, policy)
+            check_city(said, self._change.city, self._append)
+        if prepared.claim and prepared.claim in self.known:
+            raise Refused("this id was used already", rule="R1a", path=_claim_path(event), kind=event.kind)
+
+    def _check_fact(self, event: Event, subject: int | None) -> None:
+        city = self._change.city
+        if event.kind not in city.kinds:
+            raise Refused("this kind was not introduced here", rule="R8", kind=event.kind)
+        if not event.exercise or subject is None:
+            return
+        place = self._change.place(subject, self._append.position) if city.emergencies else None
+        if mode_of(self._change.policy(subject), city, place, self._append.now) == "emergency":
+            raise Refused(
+                "the person is in a real emergency; this may be a real call: ask them, and send it without exercise",
+                rule="R17",
+                path="exercise",
+                kind=event.kind,
+            )
+
+    def _conclude(self, entry: Entry) -> tuple[Entry, ...]:
+        """Append what the hazard policy concludes from a report (DESIGN: which hazards declare)."""
+        report = _report(entry)
+        emergency = hazards.emergency_id(report)
+        earlier = [_report(found) for found in self._earlier(entry)]
+        standing = _standing(self._change.city, emergency)
+        concluded = hazards.conclude(self._policy, report, earlier, standing, self._append.now)
+        caused = []
+        for number, (name, data) in enumerate(concluded):
+            kind = self._log.schemas.newest(name)
+            assert kind is not None
+            event = Event(source=HUB, id=f"{report.source}:{report.id}:{number}", kind=name, data=data)
+            event = replace(event, data=kind.decode(kind.encode(data)))
+            prepared = _Prepared(
+                event=event,
+                kind=kind,
+                record=kind.encode(data),
+                identity=self._log.identify(event),
+                claim=NO_CLAIM,
+            )
+            caused.append(self._add(prepared, None))
+        return tuple(caused)
+
+    def _earlier(self, entry: Entry) -> list[Entry]:
+        """The reports of the same chain before this one."""
+        self._change.flush()
+        terms = self._change.city.kinds[HAZARD]
+        variant = self._views.facts.variant(entry.event.data, terms)
+        positions = self._views.facts.of_place(self._append.connection, terms, entry.position, variant)
+        positions = [position for position in positions if position != entry.position]
+        here = {found.position: found for found in self._here.values()}
+        stored = self._log.read(self._append.connection, [p for p in positions if p not in here])
+        found = [here.get(p) or stored[p] for p in positions]  # type: ignore[call-overload]
+        return [e for e in found if isinstance(e, Entry) and e.event.data["chain"] == entry.event.data["chain"]]
+
+
+def _content(event: Event) -> tuple[Any, ...]:
+    """What two events must share to be the same one."""
+    return event.kind, event.person, event.occurred_at, event.exercise, event.data
+
+
+def _printable(kind: str) -> str:
+    return kind if kind.isascii() and kind.replace(".", "").replace("_", "").isalnum() and len(kind) < 80 else ""
+
+
+def _claim_path(event: Event) -> str:
+    return {"consent.granted": "grant", "override.opened": "override"}.get(event.kind, "person")
+
+
+def _report(entry: Entry) -> hazards.Report:
+    event = entry.event
+    return hazards.Report(data=event.data, source=event.source, id=event.id, exercise=event.exercise)
+
+
+def _standing(city: City, emergency: str) -> hazards.Standing | None:
+    known = city.emergencies.get(emergency)
+    if known is None:
+        return None
+    last = known.declarations[-1] if known.declarations and not known.declarations[-1].lifted else None
+    return hazards.Standing(
+        areas=last.areas if last else (),
+        until=last.until if last else None,
+        proposed=known.proposed.areas if known.proposed else (),
+        exercise=known.exercise,
+    )
+
+
+def _check_shape(event: Event) -> None:
+    """What the schema's types cannot say."""
+    said = control(event)
+    to = getattr(said, "to", None)
+    if isinstance(to, To) and sum(part is not None for part in (to.recipient, to.class_, to.relation)) != 1:
+        raise PayloadError("names not exactly one of recipient, class, relation", path="to", kind=event.kind)
+    if isinstance(said, ConsentGranted) and said.grant == ALL:
+        raise Refused("no grant may be called all", rule="R1a", path="grant", kind=event.kind)
+    if isinstance(said, ConsentGranted) and said.approves is not None and said.uses != 1:
+        raise Refused("an approval is for one use", rule="R8", path="uses", kind=event.kind)
+
+
+def check_delegate(said: PersonControl, policy: Policy, append: Append) -> None:
+    """R16: what someone who is not the person may do for them."""
+    by = said.by
+    if by is None or by == policy.person:
+        return
+    active = policy.delegated(by, append.now)
+    kind = _kind_of(said)
+    match said:
+        case ConsentGranted() | ConsentRevoked() | ConsentDeclined() | BlockAdded() | BlockRemoved():
+            if not active:
+                raise Refused("no delegation is active for who did this", rule="R16", path="by", kind=kind)
+        case DelegationAdded() | DelegationEnded() | RelationAdded() | RelationEnded() | PersonErased():
+            if active:
+                raise Refused("a delegate may not do this", rule="R16", path="by", kind=kind)
+    if isinstance(said, BlockAdded | BlockRemoved):
+        standing = policy.blocks.get(said.to)
+        if standing is not None and standing.by != by:
+            raise Refused("a delegate may not touch a block of someone else", rule="R16", path="to", kind=kind)
+
+
+def check_person(said: Control, policy: Policy) -> None:
+    """R8: an approval names a grant that asks every time."""
+    if isinstance(said, ConsentGranted) and said.approves is not None and said.approves not in policy.every_time:
+        raise Refused("names no grant of the person that asks every time", rule="R8", path="approves", kind=_kind_of(said))
+
+
+def check_city(said: Control, city: City, append: Append) -> None:
+    """R1a and R14, for what is about no one person."""
+    kind = _kind_of(said)
+    match said:
+        case KindIntroduced() if said.kind in city.kinds:
+            raise Refused("this kind was introduced already", rule="R1a", path="kind", kind=kind)
+        case RecipientRegistered() if (known := city.recipients.get(said.recipient)) and known.retired:
+            raise Refused("this recipient is retired; choose another id", rule="R1a", path="recipient", kind=kind)
+        case EmergencyDeclared():
+            declared = city.emergencies.get(said.emergency)
+            if declared and declared.declarations and declared.exercise is not said.exercise:
+                raise Refused("an exercise never becomes real, nor the reverse", rule="R17", path="exercise", kind=kind)
+        case OverrideOpened():
+            if not said.reason.strip():
+                raise Refused("says no reason", rule="R14", path="reason", kind=kind)
+            if said.until > append.now + OVERRIDE_LONGEST:
+                raise Refused("is more than 72 hours ahead", rule="R14", path="until", kind=kind)
+            if said.basis == "life_protection" and not said.persons:
+                raise Refused("lists no person", rule="R14", path="persons", kind=kind)
+
+
+_KIND_OF = {cls: kind for kind, cls in CONTROLS.items()}
+
+
+def _kind_of(said: Control) -> str:
+    return _KIND_OF[type(said)]

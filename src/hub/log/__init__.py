@@ -1,0 +1,1 @@
+"""The only truth: positions without a gap, immutable, sealed, and proving itself."""

@@ -1,0 +1,83 @@
+"""The hub's clock, and the watch over it.
+
+R1's time never goes back, so one leap forward would end every lease for good. While the wall clock is
+more than five minutes off the monotonic one, or was more than seven days past the last event at start,
+nothing is appended until `hub clock accept`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from hub.errors import Busy
+
+DRIFT = timedelta(minutes=5)
+PAUSE = timedelta(days=7)
+
+
+class Clock(Protocol):
+    """Gives the time of the next entry."""
+
+    def now(self) -> datetime:
+        """The hub's time, aware UTC."""
+        ...
+
+    def watch(self, last: datetime | None, accepted: datetime | None) -> None:
+        """Raise Busy where the time cannot be trusted.
+
+        last: when the newest entry was recorded. accepted: the clock that an operator accepted last.
+        """
+        ...
+
+
+class SetClock:
+    """A clock that says what it was set to: for scenarios, tests and the replay of the past."""
+
+    def __init__(self, time: datetime) -> None:
+        self._time = time.astimezone(UTC)
+
+    def set(self, time: datetime) -> None:
+        """Say `time` from now on."""
+        self._time = time.astimezone(UTC)
+
+    def now(self) -> datetime:
+        return self._time
+
+    def watch(self, last: datetime | None, accepted: datetime | None) -> None:
+        """A clock that is set is always trusted."""
+
+
+class WatchedClock:
+    """The machine's clock, compared with its monotonic one.
+
+    wall: gives aware UTC. monotonic: gives seconds that never leap.
+    """
+
+    def __init__(self, wall: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
+        self._wall, self._monotonic = wall, monotonic
+        self._begun = self._base = wall()
+        self._mark = monotonic()
+        self._started = False
+
+    def now(self) -> datetime:
+        return self._wall()
+
+    def watch(self, last: datetime | None, accepted: datetime | None) -> None:
+        if accepted is not None and accepted > self._base:
+            self._base, self._mark, self._started = self._wall(), self._monotonic(), True
+        if not self._started:
+            known = max(time for time in (last, accepted, datetime.min.replace(tzinfo=UTC)) if time is not None)
+            if last is not None and self._begun - known > PAUSE:
+                raise Busy(
+                    "the clock is more than seven days past the last event; nothing is appended. "
+                    "Check the machine's time, then run: hub clock accept"
+                )
+            self._started = True
+        expected = self._base + timedelta(seconds=self._monotonic() - self._mark)
+        if abs(self._wall() - expected) > DRIFT:
+            raise Busy(
+                "the clock has leapt by more than five minutes; nothing is appended. "
+                "Check the machine's time, then run: hub clock accept"
+            )

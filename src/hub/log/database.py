@@ -1,0 +1,64 @@
+"""The databases: how they are opened, and what makes an acknowledged commit durable.
+
+SQLite runs in WAL with `synchronous=FULL`; a writer begins with `BEGIN IMMEDIATE`, a reader sees one
+snapshot. What is deleted is overwritten (`secure_delete`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+from hub.errors import Misuse
+
+WRITER = {"hub_writer": True}
+"""Execution options of a connection that will write."""
+
+_BUSY_MS = 60_000
+
+
+def parse_url(url: str) -> URL:
+    """The database that `url` names. Raises Misuse where it is none that this hub runs on."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Misuse("--database is no URL; for a file write sqlite:///path/to/hub.sqlite3") from None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise Misuse("this release keeps its log in an SQLite file: sqlite:///path/to/hub.sqlite3")
+    return parsed
+
+
+def open_database(path: Path, *, journal: str = "WAL") -> Engine:
+    """The engine of an SQLite file, which is created where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False},
+        pool_size=64,
+        max_overflow=64,
+    )
+
+    def connected(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None
+        for pragma in (
+            f"journal_mode={journal}",
+            "synchronous=FULL",
+            f"busy_timeout={_BUSY_MS}",
+            "secure_delete=ON",
+            "recursive_triggers=ON",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "cache_size=-65536",
+        ):
+            raw.execute(f"PRAGMA {pragma}")
+
+    def begun(connection: Connection) -> None:
+        writer = connection.get_execution_options().get("hub_writer")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    return engine

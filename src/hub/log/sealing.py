@@ -1,0 +1,221 @@
+"""Sealing: nothing about a person is ever written in the clear, and a destroyed key is an erased person.
+
+Payloads are sealed with AES-256-GCM under a key of the person's; for kinds with a time to live, under a
+key derived from the person's key and a secret of the kind and the month of recording, so that a month
+can be destroyed for everyone at once. Person 0 is the city: what is about no one person. The keys stand
+wrapped (RFC 3394) by a master key, in a database of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import struct
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, delete, insert, select
+from sqlalchemy.engine import Engine
+
+from hub.errors import Misuse, Tampered
+
+CITY = 0
+"""The subject of what is about no one person."""
+
+_VERSION = 1
+_HEADER = struct.Struct(">BH")
+_NONCE, _COMMITMENT, _SALT = 12, 32, 16
+_BODY = _HEADER.size + _NONCE + _COMMITMENT
+_KEY_BYTES = 32
+_CACHED = 200_000
+
+metadata = MetaData()
+person_key = Table(
+    "person_key",
+    metadata,
+    Column("subject", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+period_key = Table(
+    "period_key",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("month", Integer, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+hub_key = Table(
+    "hub_key",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+
+class Sealed(NamedTuple):
+    """The parts of a state: month 0 where the kind has no time to live."""
+
+    month: int
+    nonce: bytes
+    commitment: bytes
+    box: bytes
+
+
+def parse(state: bytes) -> Sealed:
+    """The parts of a sealed state. Raises Tampered where it has none."""
+    if len(state) < _BODY or state[0] != _VERSION:
+        raise Tampered("a payload has no seal that this hub knows")
+    _, month = _HEADER.unpack_from(state)
+    nonce_end = _HEADER.size + _NONCE
+    return Sealed(month, state[_HEADER.size : nonce_end], state[nonce_end:_BODY], state[_BODY:])
+
+
+def month_of(time: datetime) -> int:
+    """The month as a number: 1 is January 2000."""
+    return (time.year - 2000) * 12 + time.month
+
+
+class Gone(Exception):
+    """The key was destroyed: the person was erased, or the time to keep the payload has ended."""
+
+
+class Keyring:
+    """The keys of one hub. Threads may share it; processes each have their own over one database."""
+
+    def __init__(self, engine: Engine, master: bytes) -> None:
+        """Raises Misuse where `master` is not the key that wrapped what is there."""
+        if len(master) != _KEY_BYTES:
+            raise Misuse("the master key has to be 32 bytes")
+        self._engine, self._master = engine, master
+        metadata.create_all(engine)
+        self._persons: dict[int, bytes] = {}
+        self._periods: dict[tuple[str, int], bytes] = {}
+        self._ciphers: dict[tuple[int, str, int], AESGCM] = {}
+        self._index = self._named("index")
+        self.create([CITY])
+
+    def digest(self, namespace: str, *parts: str) -> bytes:
+        """16 bytes that stand for `parts` where they must not be readable; equal parts give equal bytes."""
+        message = b"".join(struct.pack(">I", len(p)) + p for p in (part.encode() for part in (namespace, *parts)))
+        return hmac.digest(self._index, message, "sha256")[:16]
+
+    def number(self, namespace: str, *parts: str) -> int:
+        """As `digest`, as a number of 63 bits for an index; never 0."""
+        return (int.from_bytes(self.digest(namespace, *parts)[:8]) >> 1) | 1
+
+    def create(self, subjects: Iterable[int]) -> None:
+        """Give each subject a key that has none. Durable when it returns; a key that is never used harms nobody."""
+        wanted = [subject for subject in subjects if subject not in self._persons]
+        if not wanted:
+            return
+        with self._engine.begin() as connection:
+            found = connection.execute(select(person_key).where(person_key.c.subject.in_(wanted))).all()
+            have = {row.subject: self._unwrap(row.wrapped) for row in found}
+            new = {subject: os.urandom(_KEY_BYTES) for subject in wanted if subject not in have}
+            if new:
+                rows = [{"subject": s, "wrapped": aes_key_wrap(self._master, key)} for s, key in new.items()]
+                connection.execute(insert(person_key), rows)
+        self._persons |= have | new
+
+    def load(self, subjects: Iterable[int]) -> None:
+        """Fetch the keys of many subjects at once."""
+        wanted = [subject for subject in subjects if subject not in self._persons]
+        with self._engine.connect() as connection:
+            for at in range(0, len(wanted), 500):
+                part = person_key.c.subject.in_(wanted[at : at + 500])
+                for row in connection.execute(select(person_key).where(part)):
+                    self._persons[row.subject] = self._unwrap(row.wrapped)
+
+    def erase(self, subject: int) -> None:
+        """Destroy the subject's key: nothing sealed under it can be read any more."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(person_key).where(person_key.c.subject == subject))
+        self.forget(subject)
+
+    def forget(self, subject: int) -> None:
+        """Drop what is held in memory of the subject's key."""
+        self._persons.pop(subject, None)
+        self._ciphers = {name: cipher for name, cipher in self._ciphers.items() if name[0] != subject}
+
+    def subjects(self) -> set[int]:
+        """All subjects that have a key."""
+        with self._engine.connect() as connection:
+            return set(connection.scalars(select(person_key.c.subject)))
+
+    def secret(self, subject: int, purpose: str) -> bytes:
+        """32 bytes derived from the subject's key. Raises Gone."""
+        return hmac.digest(self._person(subject), b"hub/" + purpose.encode(), "sha256")
+
+    def seal(self, subject: int, plaintext: bytes, *, kind: str, month: int, bound_to: bytes) -> bytes:
+        """The state that holds `plaintext`, readable only with the subject's key. `bound_to` must be equal when opened."""
+        random = os.urandom(_NONCE + _SALT)
+        nonce, salt = random[:_NONCE], random[_NONCE:]
+        salted = salt + plaintext
+        box = self._cipher(subject, kind, month, create=True).encrypt(nonce, salted, bound_to)
+        return _HEADER.pack(_VERSION, month) + nonce + hashlib.sha256(salted).digest() + box
+
+    def open(self, subject: int, state: bytes, *, kind: str, bound_to: bytes) -> bytes:
+        """The plaintext of a state. Raises Gone where its key was destroyed, Tampered where it was changed."""
+        sealed = parse(state)
+        cipher = self._cipher(subject, kind, sealed.month, create=False)
+        try:
+            salted = cipher.decrypt(sealed.nonce, sealed.box, bound_to)
+        except InvalidTag:
+            raise Tampered("a sealed payload does not open with its key") from None
+        if hashlib.sha256(salted).digest() != sealed.commitment:
+            raise Tampered("a payload is not the one that was committed to")
+        return salted[_SALT:]
+
+    def _cipher(self, subject: int, kind: str, month: int, *, create: bool) -> AESGCM:
+        name = (subject, kind if month else "", month)
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            key = self._person(subject)
+            if month:
+                key = hmac.digest(key, b"hub/period" + self._period(kind, month, create=create), "sha256")
+            if len(self._ciphers) >= _CACHED:
+                self._ciphers.clear()
+            cipher = self._ciphers[name] = AESGCM(key)
+        return cipher
+
+    def _person(self, subject: int) -> bytes:
+        if subject not in self._persons:
+            self.load([subject])
+        try:
+            return self._persons[subject]
+        except KeyError:
+            raise Gone from None
+
+    def _period(self, kind: str, month: int, *, create: bool) -> bytes:
+        if (kind, month) not in self._periods:
+            with self._engine.begin() as connection:
+                where = (period_key.c.kind == kind) & (period_key.c.month == month)
+                wrapped = connection.scalar(select(period_key.c.wrapped).where(where))
+                if wrapped is None and not create:
+                    raise Gone
+                if wrapped is None:
+                    wrapped = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
+                    connection.execute(insert(period_key).values(kind=kind, month=month, wrapped=wrapped))
+            self._periods[kind, month] = self._unwrap(wrapped)
+        return self._periods[kind, month]
+
+    def _named(self, name: str) -> bytes:
+        with self._engine.begin() as connection:
+            wrapped = connection.scalar(select(hub_key.c.wrapped).where(hub_key.c.name == name))
+            if wrapped is None:
+                wrapped = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
+                connection.execute(insert(hub_key).values(name=name, wrapped=wrapped))
+        try:
+            return aes_key_unwrap(self._master, wrapped)
+        except InvalidUnwrap:
+            raise Misuse("this master key is not the one that the hub's keys were wrapped with") from None
+
+    def _unwrap(self, wrapped: bytes) -> bytes:
+        try:
+            return aes_key_unwrap(self._master, wrapped)
+        except InvalidUnwrap:
+            raise Tampered("a wrapped key was changed") from None

@@ -1,0 +1,280 @@
+"""Scenarios: the rules by example, played through the real intake, log, views and disclosure.
+
+A file holds YAML documents: first `world:`, steps that come before every scenario, then one scenario a
+document. Each is played on a fresh database with the clock that its steps state. It is also the city's
+what-if tool: a difference is told with the step, what was wanted and what came.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hub.disclosure import Answer, Query
+from hub.errors import HubError, Misuse, PayloadError
+from hub.events import Event
+from hub.hub import Hub
+from hub.intake import Result
+from hub.log.clock import SetClock
+from hub.schemas import packaged, parse_time
+
+SOURCE = "scenario"
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+_ENVELOPE = ("person", "occurred_at", "exercise")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an answer showed: fact ids by person, and of each fact its basis (type, id) and level."""
+
+    sees: dict[str, frozenset[str]]
+    because: dict[str, tuple[str, str]]
+    precision: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A step that did not come out as written."""
+
+    file: str
+    title: str
+    step: int
+    wanted: str
+    got: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.title}\n  step {self.step}\n  wanted: {self.wanted}\n  got:    {self.got}"
+
+
+class World:
+    """A fresh hub with a clock that is set, and the steps that a scenario can take on it."""
+
+    def __init__(self, hub: Hub, clock: SetClock) -> None:
+        self.hub, self.clock = hub, clock
+        self._unnamed = 0
+        self.last: Result | None = None
+
+    @classmethod
+    @contextmanager
+    def fresh(cls) -> Iterator[World]:
+        """A hub on embedded SQLite in a directory that is removed afterwards."""
+        with tempfile.TemporaryDirectory(prefix="hub-world-") as folder:
+            clock = SetClock(_BEGINNING)
+            hub = Hub.open(f"sqlite:///{folder}/hub.sqlite3", clock, master=bytes(32))
+            try:
+                yield cls(hub, clock)
+            finally:
+                hub.close()
+
+    def append(
+        self, at: datetime, kind: str, data: Mapping[str, Any], id: str | None = None
+    ) -> Literal["accepted", "duplicate", "refused"]:
+        """Hand one event to intake; `data` is flat, as in a scenario's step."""
+        self.clock.set(at)
+        if id is None:
+            self._unnamed += 1
+            id = f"step-{self._unnamed}"
+        try:
+            event = flat_event(kind, data, id)
+        except PayloadError as error:
+            self.last = Result(event=Event(source=SOURCE, id=id, kind=kind), status="refused", error=error)
+            return "refused"
+        [self.last] = self.hub.intake.take([event])
+        return self.last.status
+
+    def read(
+        self,
+        at: datetime,
+        recipient: str,
+        purpose: str,
+        kinds: Sequence[str] | None = None,
+        exercise: bool = False,
+    ) -> Sight:
+        """A real read: answered, and appended as `view.disclosed`."""
+        self.clock.set(at)
+        return sight(self.hub.disclosure.read(_query(recipient, purpose, kinds, exercise)))
+
+    def expect(
+        self,
+        at: datetime,
+        recipient: str,
+        purpose: str,
+        kinds: Sequence[str] | None = None,
+        exercise: bool = False,
+        as_of: int | None = None,
+    ) -> Sight:
+        """The decision alone, which appends nothing; `as_of` asks it of the log cut after that position."""
+        return sight(self._decide(at, _query(recipient, purpose, kinds, exercise), as_of))
+
+    def answer(
+        self,
+        at: datetime,
+        recipient: str,
+        purpose: str,
+        kinds: Sequence[str] | None = None,
+        exercise: bool = False,
+        history: bool = True,
+    ) -> bytes:
+        """The bytes of an answer, appending nothing."""
+        query = Query(
+            recipient=recipient, purpose=purpose, exercise=exercise, kinds=tuple(kinds or ()), history=history
+        )
+        return self._decide(at, query, None).body
+
+    def rebuild(self) -> None:
+        """Drop all views and derive them again."""
+        self.hub.views.rebuild()
+
+    def _decide(self, at: datetime, query: Query, as_of: int | None) -> Answer:
+        with self.hub.log.entries.snapshot() as (connection, end):
+            position = end.position if as_of is None else min(as_of, end.position)
+            last = self.hub.log.recorded_at(connection, position)
+            standing = self.hub.views.at(connection, end.position, position)
+            time = at.astimezone(UTC)
+            return self.hub.disclosure.decide(standing, query, time if last is None else max(time, last))
+
+
+def _query(recipient: str, purpose: str, kinds: Sequence[str] | None, exercise: bool) -> Query:
+    return Query(recipient=recipient, purpose=purpose, exercise=exercise, kinds=tuple(kinds or ()), history=True)
+
+
+def sight(answer: Answer) -> Sight:
+    """What an answer showed, in the words of a scenario."""
+    return Sight(
+        sees={shown.person: frozenset(item.entry.event.id for item in shown.items) for shown in answer.persons},
+        because={i.entry.event.id: (i.permit.basis.type, i.permit.basis.id) for i in answer.items},
+        precision={i.entry.event.id: i.permit.level for i in answer.items},
+    )
+
+
+def flat_event(kind: str, data: Mapping[str, Any], id: str) -> Event:
+    """The event of flat data: `person`, `occurred_at` and, of a fact, `exercise` stand beside the payload's fields."""
+    schema = packaged().newest(kind)
+    fact = schema is not None and schema.category == "fact"
+    envelope = _ENVELOPE if fact else _ENVELOPE[:2]
+    occurred_at = data.get("occurred_at")
+    if isinstance(occurred_at, str):
+        try:
+            occurred_at = parse_time(occurred_at)
+        except PayloadError as error:
+            raise PayloadError(error.reason, path="occurred_at", kind=kind) from None
+    return Event(
+        source=SOURCE,
+        id=id,
+        kind=kind,
+        person=data.get("person"),
+        occurred_at=occurred_at,
+        exercise=bool(data.get("exercise")) if fact else False,
+        data={name: value for name, value in data.items() if name not in envelope},
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the digits of a number as they are written, and times as text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _digits(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    try:
+        return Decimal(node.value.replace("_", ""))
+    except ArithmeticError:
+        return loader.construct_yaml_float(node)  # type: ignore[no-untyped-call]
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _digits)
+
+
+def load(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The world and the scenarios of a file. Raises Misuse with the file's name where it is none."""
+    try:
+        documents = [found for found in yaml.load_all(path.read_text("utf-8"), _Loader) if found is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misuse(f"{path.name}: cannot be read: {type(error).__name__}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise Misuse(f"{path.name}: {where}is no YAML") from None
+    world: list[dict[str, Any]] = []
+    scenarios = []
+    for number, document in enumerate(documents):
+        if not isinstance(document, dict):
+            raise Misuse(f"{path.name}: document {number + 1} is neither world nor scenario")
+        if "world" in document:
+            world = document["world"]
+        else:
+            scenarios.append(document)
+    return world, scenarios
+
+
+def play(path: Path) -> Iterator[tuple[str, list[Difference]]]:
+    """Each scenario's title and its differences."""
+    world, scenarios = load(path)
+    for scenario in scenarios:
+        title = str(scenario.get("title", "(no title)"))
+        with World.fresh() as fresh:
+            yield title, list(_play(fresh, path.name, title, [*world, *scenario.get("steps", ())]))
+
+
+def _play(world: World, file: str, title: str, steps: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+    for number, step in enumerate(steps, 1):
+        try:
+            found = _step(world, step)
+        except (HubError, KeyError, TypeError, AttributeError) as error:
+            found = "a step that can be played", f"{type(error).__name__}: {error}"
+        if found is not None:
+            yield Difference(file=file, title=title, step=number, wanted=found[0], got=found[1])
+
+
+def _step(world: World, step: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Take one step; what was wanted and what came, where they differ."""
+    at = step["at"]
+    at = at if isinstance(at, datetime) else parse_time(str(at))
+    if "kind" in step:
+        return _append_step(world, at, step)
+    asked = step["read"] if "read" in step else step["expect"]
+    question = {name: asked[name] for name in ("recipient", "purpose", "kinds", "exercise") if name in asked}
+    if "read" in step:
+        return _compare(asked, world.read(at, **question))
+    return _compare(asked, world.expect(at, **question, as_of=asked.get("as_of")))
+
+
+def _append_step(world: World, at: datetime, step: Mapping[str, Any]) -> tuple[str, str] | None:
+    refused = bool(step.get("refused"))
+    status = world.append(at, step["kind"], step.get("data") or {}, step.get("id"))
+    if refused is (status == "refused"):
+        return None
+    error = world.last.error if world.last else None
+    return f"{step['kind']} is {'refused' if refused else 'accepted'}", f"{status}{f': {error}' if error else ''}"
+
+
+def _compare(asked: Mapping[str, Any], got: Sight) -> tuple[str, str] | None:
+    wanted = {person: frozenset(map(str, ids)) for person, ids in asked["sees"].items()}
+    if got.sees != wanted:
+        return f"sees {_words(wanted)}", f"sees {_words(got.sees)}"
+    for fact, basis in (asked.get("because") or {}).items():
+        [(type_, id_)] = basis.items()
+        if got.because.get(fact) != (type_, id_):
+            return f"{fact} because of {type_} {id_}", f"{fact} because of {' '.join(got.because.get(fact, ('nothing',)))}"
+    for fact, level in (asked.get("precision") or {}).items():
+        if got.precision.get(fact) != level:
+            return f"{fact} at {level}", f"{fact} at {got.precision.get(fact, 'no level')}"
+    return None
+
+
+def _words(sees: Mapping[str, frozenset[str]]) -> str:
+    if not sees:
+        return "nobody"
+    return "; ".join(f"{person}: {', '.join(sorted(ids))}" for person, ids in sorted(sees.items()))

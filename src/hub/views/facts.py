@@ -1,0 +1,163 @@
+"""Where the facts of a person stand in the log: by kind, newest first, and until which position.
+
+`until` is where a retraction took the fact away; a fact whose retraction came first holds nowhere. A
+fact of a place has person 0. `variant` stands for the values of the kind's `latest_by` fields (R9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Column, Connection, LargeBinary, Table, delete, exists, insert, select, update
+
+from hub.canonical import dumps
+from hub.events import EPOCH, Entry, Position, micros
+from hub.log.log import Log
+from hub.log.recorder import Number, metadata
+from hub.policy import KindTerms
+from hub.rules import FactRow
+from hub.views.persons import person as person_table
+from hub.views.policies import FOREVER
+
+PLACE = 0
+"""The person of a fact that is about a place."""
+
+fact = Table(
+    "fact",
+    metadata,
+    Column("person", Number, primary_key=True, autoincrement=False),
+    Column("kind", Number, primary_key=True, autoincrement=False),
+    Column("exercise", Number, primary_key=True, autoincrement=False),
+    Column("effective_us", Number, primary_key=True, autoincrement=False),
+    Column("position", Number, primary_key=True, autoincrement=False),
+    Column("variant", Number, nullable=False),
+    Column("until", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+retraction = Table(
+    "retraction",
+    metadata,
+    Column("target", LargeBinary(16), primary_key=True),
+    Column("person", Number, primary_key=True, autoincrement=False),
+    Column("position", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+class Facts:
+    """Reads and writes the rows. `kind` is the position at which the kind was introduced."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def row(self, entry: Entry, terms: KindTerms, identity: bytes) -> dict[str, Any]:
+        """The row of a fact, and its identity, by which an early retraction finds it."""
+        return {
+            "person": entry.subject or PLACE,
+            "kind": terms.position,
+            "exercise": int(entry.event.exercise),
+            "effective_us": micros(entry.effective_at),
+            "position": entry.position,
+            "variant": self.variant(entry.event.data, terms),
+            "until": FOREVER,
+            "identity": identity,
+        }
+
+    def variant(self, data: Mapping[str, Any], terms: KindTerms) -> int:
+        """A number that is equal where the values of the `latest_by` fields are; 0 without such fields."""
+        if not terms.latest_by:
+            return 0
+        values = [data.get(name) for name in terms.latest_by]
+        return self._log.keyring.number("variant", dumps(values).decode())
+
+    def insert(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        """Write rows; those whose retraction came first hold nowhere (R12)."""
+        if connection.scalar(select(exists().where(retraction.c.position > 0))):
+            early = self._early(connection, [row["identity"] for row in rows])
+            for row in rows:
+                if (row["identity"], row["person"]) in early:
+                    row["until"] = row["position"]
+        rows.sort(key=lambda row: (row["person"], row["kind"], row["effective_us"]))
+        connection.execute(insert(fact), [{k: v for k, v in row.items() if k != "identity"} for row in rows])
+
+    def _early(self, connection: Connection, identities: list[bytes]) -> set[tuple[bytes, int]]:
+        found = set()
+        for at in range(0, len(identities), 500):
+            query = select(retraction.c.target, retraction.c.person)
+            rows = connection.execute(query.where(retraction.c.target.in_(identities[at : at + 500])))
+            found.update((row.target, row.person) for row in rows)
+        return found
+
+    def retract(self, connection: Connection, ordinal: int, target: bytes, known: int | None, at: int) -> None:
+        """Take a fact away from position `at` on; `known` is where it stands, or None while it has not arrived."""
+        if known is None:
+            seen = select(retraction.c.position).where(retraction.c.target == target, retraction.c.person == ordinal)
+            if connection.scalar(seen) is None:
+                connection.execute(insert(retraction).values(target=target, person=ordinal, position=at))
+            return
+        where = (fact.c.person == ordinal) & (fact.c.position == known) & (fact.c.until > at)
+        connection.execute(update(fact).where(where).values(until=at))
+
+    def newest(
+        self, connection: Connection, ordinals: Sequence[int], terms: KindTerms, exercise: bool, position: int
+    ) -> dict[int, list[FactRow]]:
+        """Of each person the most recent fact of the kind that holds at `position`."""
+        top = select(fact.c.position).where(
+            fact.c.person == person_table.c.ordinal,
+            fact.c.kind == terms.position,
+            fact.c.exercise == int(exercise),
+            fact.c.position <= position,
+            fact.c.until > position,
+        )
+        top = top.order_by(fact.c.effective_us.desc(), fact.c.position.desc()).limit(1)
+        time = top.with_only_columns(fact.c.effective_us)
+        query = select(person_table.c.ordinal, top.scalar_subquery().label("top"), time.scalar_subquery().label("us"))
+        found = {}
+        for at in range(0, len(ordinals), 500):
+            part = query.where(person_table.c.ordinal.in_(ordinals[at : at + 500]))
+            for ordinal, where, us in connection.execute(part):
+                if where is not None:
+                    found[ordinal] = [FactRow(Position(where), EPOCH + timedelta(microseconds=us), True, 0)]
+        return found
+
+    def history(
+        self, connection: Connection, ordinals: Iterable[int], terms: KindTerms, exercise: bool, position: int
+    ) -> dict[int, list[FactRow]]:
+        """Of each person every fact of the kind that holds at `position`, newest first."""
+        query = select(fact.c.person, fact.c.effective_us, fact.c.position, fact.c.variant)
+        query = query.where(
+            fact.c.kind == terms.position,
+            fact.c.exercise == int(exercise),
+            fact.c.position <= position,
+            fact.c.until > position,
+        ).order_by(fact.c.person, fact.c.effective_us.desc(), fact.c.position.desc())
+        ordinals, found = list(ordinals), {}  # type: ignore[var-annotated]
+        seen: set[tuple[int, int]] = set()
+        for at in range(0, len(ordinals), 500):
+            for ordinal, us, where, variant in connection.execute(
+                query.where(fact.c.person.in_(ordinals[at : at + 500]))
+            ):
+                newest = (ordinal, variant) not in seen
+                seen.add((ordinal, variant))
+                row = FactRow(Position(where), EPOCH + timedelta(microseconds=us), newest, variant)
+                found.setdefault(ordinal, []).append(row)
+        return found
+
+    def of_place(
+        self, connection: Connection, terms: KindTerms, position: int, variant: int | None = None
+    ) -> list[int]:
+        """The positions of the facts of places of a kind, drills included, newest first."""
+        query = select(fact.c.position).where(
+            fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position
+        )
+        query = query.where(fact.c.variant == variant) if variant is not None else query
+        return list(connection.scalars(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())))
+
+
+def delete_person(connection: Connection, ordinal: int) -> None:
+    """Drop every row of an erased person."""
+    connection.execute(delete(fact).where(fact.c.person == ordinal))
+    connection.execute(delete(retraction).where(retraction.c.person == ordinal))
+

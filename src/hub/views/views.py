@@ -1,0 +1,400 @@
+"""All derived tables together: what holds at a position, and the folding of each new entry.
+
+One path for live and past: `at` gives the standing of any position. What is in memory is the directory
+of persons and the policies that were used lately, each with the position since which it holds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, delete, select
+
+from hub.areas import mesh
+from hub.errors import Tampered
+from hub.events import CONTROLS, LOCATION, Control, Entry, FactRetracted, PersonEnrolled, PersonErased, control
+from hub.log import recorder
+from hub.log.log import Closed, Log
+from hub.log.recorder import Append
+from hub.policy import City, Grant, Policy
+from hub.rules import Place
+from hub.views import facts, persons, policies, uses
+from hub.views.facts import Facts
+from hub.views.persons import Persons
+from hub.views.policies import FOREVER, Held, Policies
+
+TABLES = (persons.person, policies.policy, facts.fact, facts.retraction, uses.disclosure, uses.consumed)
+DISCLOSED = "view.disclosed"
+
+_CACHED = 200_000
+_RELOAD = 20_000
+_UNFOLDED = ("identity.linked", "identity.unlinked", "consent.requested", "consent.declined", "fact.retracted")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds at `position`, read through one connection's snapshot, in which the log ends at `end`."""
+
+    views: Views
+    connection: Connection
+    position: int
+    end: int
+    city: City
+
+    def policies(self, ordinals: Sequence[int]) -> dict[int, Policy]:
+        """The policies of persons who are enrolled."""
+        return self.views.policies_at(self.connection, ordinals, self.position, self.end)
+
+    def places(self, ordinals: Sequence[int]) -> dict[int, Place]:
+        """Where the latest location puts each person (R10); no entry for who never reported one."""
+        return self.views.places_at(self.connection, self.city, ordinals, self.position)
+
+    def spent(self, of: Iterable[tuple[int, Policy]]) -> Callable[[Grant], int]:
+        """How many disclosures have consumed a grant (R19)."""
+        limited = [o for o, p in of if any(g.uses is not None for g in p.grants.values())]
+        counts = uses.spent(self.connection, limited, self.position) if limited else {}
+        return lambda grant: counts.get(grant.position, 0)
+
+
+class Views:
+    """The derived tables of one log. Threads may share it."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.persons = Persons(log)
+        self.facts = Facts(log)
+        self.pointers = Policies(log, self.persons)
+        self._lock = threading.RLock()
+        self._position = -1
+        self._city: tuple[int, City] = (0, City())
+        self._held: dict[int, Held] = {}
+        self._meshes: dict[int, str | None] = {}
+
+    def at(self, connection: Connection, end: int, position: int | None = None) -> Standing:
+        """What holds at `position` (default: at the end) of a log that ends at `end` in this snapshot."""
+        with self._lock:
+            self._catch_up(connection, end)
+            position = end if position is None else position
+            since, city = self._city
+            if since > position:
+                city = self.pointers.city(connection, position)
+        return Standing(self, connection, position, end, city)
+
+    def candidates(self, standing: Standing, recipient: str, class_: str, *, roster: bool) -> set[int]:
+        """Everyone of whom a recipient might see something; overrides that list persons aside."""
+        return self.pointers.candidates(standing.connection, recipient, class_, standing.position, roster=roster)
+
+    def bears(self, connection: Connection, ordinals: Iterable[int], after: int) -> bool:
+        """Whether a control event after that position bears on one of the persons (R18)."""
+        if any(erased > after for erased in self.persons.erased.values()):
+            return True
+        return self.pointers.bearing(connection, ordinals, after)
+
+    def consumed(self, connection: Connection, pairs: Iterable[tuple[int, int]], after: int) -> bool:
+        """Whether a use of one of these grants (person's ordinal, grant's position) was taken after that position."""
+        return uses.taken(connection, pairs, after)
+
+    def policies_at(
+        self, connection: Connection, ordinals: Sequence[int], position: int, end: int
+    ) -> dict[int, Policy]:
+        """The policies at `position`, from memory where they have not changed since.
+
+        end: where the log ends in this snapshot. An older snapshot than what is in memory fills no memory.
+        """
+        with self._lock:
+            found, missing = {}, []
+            for ordinal in ordinals:
+                held = self._held.get(ordinal)
+                if held is not None and held.since <= position:
+                    found[ordinal] = held.policy
+                else:
+                    missing.append(ordinal)
+            if missing:
+                if len(self._held) + len(missing) > _CACHED:
+                    self._held.clear()
+                for ordinal, (held, newest) in self.pointers.read(connection, missing, position).items():
+                    found[ordinal] = held.policy
+                    if newest and end >= self._position:
+                        self._held[ordinal] = held
+        return found
+
+    def places_at(
+        self, connection: Connection, city: City, ordinals: Sequence[int], position: int
+    ) -> dict[int, Place]:
+        """Where the latest location puts each person."""
+        terms = city.kinds.get(LOCATION)
+        if terms is None:
+            return {}
+        newest = self.facts.newest(connection, ordinals, terms, False, position)
+        meshes = self.meshes(connection, [rows[0].position for rows in newest.values()])
+        return {o: Place(meshes[rows[0].position], rows[0].effective_at) for o, rows in newest.items()}
+
+    def meshes(self, connection: Connection, positions: Iterable[int]) -> dict[int, str | None]:
+        """The grid square of each location fact; None outside the grid, or where it cannot be read any more."""
+        positions = list(positions)
+        missing = [position for position in positions if position not in self._meshes]
+        if len(self._meshes) + len(missing) > _CACHED:
+            self._meshes.clear()
+            missing = positions
+        for position, entry in self.log.read(connection, missing).items() if missing else ():
+            data = entry.event.data if isinstance(entry, Entry) else None
+            self._meshes[position] = mesh(data["lat_deg"], data["lon_deg"]) if data else None
+        return {position: self._meshes[position] for position in positions}
+
+    @contextmanager
+    def folding(self, append: Append) -> Iterator[Change]:
+        """Fold what `append` takes, in its transaction; what is in memory follows once the block ends well."""
+        with self._lock:
+            self._catch_up(append.connection, append.start.position)
+            change = Change(self, append.connection, append.start.position, self._city[1])
+        yield change
+        change.flush()
+
+    def committed(self, change: Change, end: int) -> None:
+        """Take over what `change` folded, now that its transaction is durable."""
+        with self._lock:
+            if self._position != change.start:
+                return  # another thread has read it from the tables already
+            for ordinal, digest, position, name in change.enrolled:
+                self.persons.add(ordinal, digest, position, name)
+            for ordinal, position in change.erased:
+                self._erase(ordinal, position)
+            self._held.update({o: held for o, held in change.held.items() if o not in self.persons.erased})
+            if change.city_since:
+                self._city = change.city_since, change.city
+            self._position = end
+
+    def rebuild(self) -> int:
+        """Drop every row and derive it again from the log; returns how many entries that took."""
+        with self.log.entries.maintaining() as connection:
+            for table in TABLES:
+                connection.execute(delete(table))
+            count = self.derive(connection)
+        with self._lock:
+            self._position = -1
+        return count
+
+    def derive(self, connection: Connection) -> int:
+        """Fold the whole log into tables that are empty; returns the number of entries."""
+        blank = Views(self.log)
+        blank._position = 0
+        change = Change(blank, connection, 0, City())
+        count = 0
+        for row in self.log.rows(connection):
+            change.take(self.log.open(row), row.identity)
+            count += 1
+            if count % 5_000 == 0:
+                change.flush()
+        change.flush()
+        return count
+
+    def _catch_up(self, connection: Connection, end: int) -> None:
+        """Bring what is in memory to the end of the log as this snapshot sees it."""
+        if self._position >= end:
+            return
+        if self._position < 0 or end - self._position > _RELOAD:
+            self.persons.load(connection)
+            self._held.clear()
+            self._city = self.pointers.city_since(connection, end), self.pointers.city(connection, end)
+            self._position = end
+            return
+        columns = recorder.log.c
+        query = select(columns.position, columns.subject, columns.topic, columns.claim)
+        query = query.where(columns.position > self._position, columns.position <= end).order_by(columns.position)
+        stale_city = False
+        for row in connection.execute(query):
+            kind = row.topic.rpartition(".")[0]
+            if kind == "person.enrolled":
+                self.persons.add(row.subject, row.claim, row.position)
+            if kind == "person.erased":
+                self._erase(row.subject, row.position)
+            if kind in CONTROLS:
+                self._held.pop(row.subject, None)
+                stale_city = stale_city or row.subject == policies.CITY
+            if kind == DISCLOSED:
+                # a grant whose last use was consumed has ended
+                limited = [o for o, h in self._held.items() if any(g.uses for g in h.policy.grants.values())]
+                for ordinal in limited:
+                    del self._held[ordinal]
+        if stale_city:
+            self._city = self.pointers.city_since(connection, end), self.pointers.city(connection, end)
+        self._position = end
+
+    def _erase(self, ordinal: int, position: int) -> None:
+        self.persons.erase(ordinal, position)
+        self.log.keyring.forget(ordinal)
+        self._held = {o: h for o, h in self._held.items() if o != ordinal and not h.policy.delegations}
+
+
+class Change:
+    """The folding of new entries, in the transaction that appends them (or that rebuilds the views).
+
+    It sees what it folded itself before, so that a later event of a batch is judged by the earlier ones.
+    """
+
+    def __init__(self, views: Views, connection: Connection, start: int, city: City) -> None:
+        self.views, self.connection, self.start, self.city = views, connection, start, city
+        self.city_since = 0
+        self.held: dict[int, Held] = {}
+        self.enrolled: list[tuple[int, bytes, int, str | None]] = []
+        self.erased: list[tuple[int, int]] = []
+        self._ordinals: dict[bytes, int] = {}
+        self._facts: list[dict[str, object]] = []
+        self._pointers: list[dict[str, int]] = []
+        self._gone: set[int] = set()
+
+    def ordinal(self, digest: bytes) -> int | None:
+        """The ordinal of someone who was ever enrolled, in this change too."""
+        found = self._ordinals.get(digest)
+        return self.views.persons.ordinal_of(digest) if found is None else found
+
+    def is_erased(self, ordinal: int) -> bool:
+        """Whether someone is erased, in this change too."""
+        return ordinal in self._gone or self.views.persons.erased_at(ordinal) is not None
+
+    def next_ordinal(self) -> int:
+        """The ordinal of the next one to be enrolled."""
+        return len(self.views.persons) + len(self._ordinals) + 1
+
+    def policy(self, ordinal: int) -> Policy:
+        """The policy as it stands, this change included."""
+        held = self.held.get(ordinal)
+        if held is not None:
+            return held.policy
+        found = self.views.policies_at(self.connection, [ordinal], self.start, self.start)[ordinal]
+        for delegate in found.delegations:
+            known = self.ordinal(self.views.persons.digest(delegate))
+            if known is not None and known in self._gone:
+                found = found.without_delegate(delegate)
+        return found
+
+    def place(self, ordinal: int, position: int) -> Place | None:
+        """Where the latest location puts someone, this change included."""
+        self._flush_facts()
+        return self.views.places_at(self.connection, self.city, [ordinal], position).get(ordinal)
+
+    def take(self, entry: Entry | Closed, identity: bytes, claim: bytes = b"") -> None:
+        """Fold one entry, which took its position in this transaction."""
+        match entry:
+            case Closed(kind="person.enrolled", subject=int(ordinal)):
+                self._enrol(ordinal, entry.claim, entry.position, None)
+            case Closed(kind="person.erased", subject=int(ordinal)):
+                self._erase(ordinal, entry.position)
+            case Closed(subject=None):
+                raise Tampered("the city's key is missing", position=entry.position)
+            case Closed():
+                pass
+            case Entry(event=event) if event.kind in CONTROLS:
+                self._control(entry, control(event), identity, claim)
+            case Entry(event=event) if event.kind == DISCLOSED:
+                self._disclosed(entry)
+            case Entry(event=event) if event.kind in self.city.kinds:
+                self._facts.append(self.views.facts.row(entry, self.city.kinds[event.kind], identity))
+
+    def flush(self) -> None:
+        """Write what is still held back."""
+        self._flush_facts()
+        self._flush_pointers()
+
+    def _flush_facts(self) -> None:
+        if self._facts:
+            kept = [row for row in self._facts if row["person"] not in self._gone]
+            if kept:
+                self.views.facts.insert(self.connection, kept)
+            self._facts = []
+
+    def _flush_pointers(self) -> None:
+        policies.insert_rows(self.connection, self._pointers)
+        self._pointers = []
+
+    def _control(self, entry: Entry, event: Control, identity: bytes, claim: bytes) -> None:
+        ordinal = entry.subject
+        if ordinal is None:
+            self.city = self.city.apply(event, entry.position, entry.recorded_at)  # type: ignore[arg-type]
+            self.city_since = entry.position
+            self._point(policies.CITY, entry.position, FOREVER, event)
+            return
+        if isinstance(event, PersonEnrolled):
+            digest = claim or self.views.persons.digest(event.person)
+            self._enrol(ordinal, digest, entry.position, event.person)
+        if isinstance(event, PersonErased):
+            self._erase(ordinal, entry.position)
+            return
+        before = self.policy(ordinal)
+        self._end(ordinal, entry, event, before)
+        after = before.apply(event, entry.position, entry.recorded_at)  # type: ignore[arg-type]
+        after = self._without_erased(after)
+        self.held[ordinal] = Held(since=entry.position, policy=after)
+        if isinstance(event, FactRetracted):
+            self._retract(ordinal, entry, event)
+
+    def _end(self, ordinal: int, entry: Entry, event: Control, before: Policy) -> None:
+        """Write the event's row, and end those that it ends."""
+        ended, folded = policies.endings(event, before)
+        folded = folded and entry.event.kind not in _UNFOLDED
+        if ended:
+            self._flush_pointers()
+            policies.end_rows(self.connection, ordinal, ended, entry.position)
+        self._point(ordinal, entry.position, FOREVER if folded else entry.position, event)
+
+    def _without_erased(self, after: Policy) -> Policy:
+        after, _ = self.views.pointers.without_erased_delegates(after, FOREVER)
+        for delegate in list(after.delegations):
+            ordinal = self.ordinal(self.views.persons.digest(delegate))
+            if ordinal is not None and ordinal in self._gone:
+                after = after.without_delegate(delegate)
+        return after
+
+    def _point(self, person: int, position: int, until: int, event: Control) -> None:
+        grantee = self.views.pointers.grantee(event)
+        self._pointers.append({"person": person, "position": position, "until": until, "grantee": grantee})
+
+    def _enrol(self, ordinal: int, digest: bytes, position: int, name: str | None) -> None:
+        self._ordinals[digest] = ordinal
+        self.enrolled.append((ordinal, digest, position, name))
+        row: dict[str, object] = {"ordinal": ordinal, "digest": digest, "enrolled": position, "erased": None}
+        persons.insert_rows(self.connection, [row])
+        if name is not None:
+            self.held[ordinal] = Held(since=position, policy=Policy(person=name, listed_as=digest.hex()))
+
+    def _erase(self, ordinal: int, position: int) -> None:
+        self.flush()
+        self._gone.add(ordinal)
+        self.erased.append((ordinal, position))
+        self.held.pop(ordinal, None)
+        self.held = {o: replace(h, policy=self._without_erased(h.policy)) for o, h in self.held.items()}
+        persons.mark_erased(self.connection, ordinal, position)
+        for table in (policies, facts, uses):
+            table.delete_person(self.connection, ordinal)
+
+    def _retract(self, ordinal: int, entry: Entry, event: FactRetracted) -> None:
+        self._flush_facts()
+        target = self.views.log.keyring.digest("event", event.source or entry.event.source, event.event)
+        known = self.views.log.entries.known(self.connection, [target]).get(target)
+        if known is not None and known > entry.position:
+            known = None  # only while views are rebuilt: the fact comes later
+        self.views.facts.retract(self.connection, ordinal, target, known, entry.position)
+
+    def _disclosed(self, entry: Entry) -> None:
+        data = entry.event.data
+        pairs = [(use["person"], use["grant"]) for use in data["uses"]]
+        pairs = [(ordinal, grant) for ordinal, grant in pairs if not self.is_erased(ordinal)]
+        recipient = self.views.log.keyring.number("recipient", data["recipient"])
+        uses.insert_disclosure(self.connection, entry.position, recipient, pairs)
+        for ordinal, position in pairs:
+            self._end_spent(ordinal, position, entry.position)
+
+    def _end_spent(self, ordinal: int, position: int, at: int) -> None:
+        """End the row of a grant whose last use was consumed: it is never in force again (R19)."""
+        before = self.policy(ordinal)
+        grant = next((g for g in before.grants.values() if g.position == position), None)
+        if grant is None or grant.uses is None:
+            return
+        if uses.spent(self.connection, [ordinal], at).get(position, 0) >= grant.uses:
+            self._flush_pointers()
+            policies.end_rows(self.connection, ordinal, [position], at)
+            left = {name: g for name, g in before.grants.items() if name != grant.id}
+            self.held[ordinal] = Held(since=at, policy=replace(before, grants=left))

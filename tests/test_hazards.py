@@ -1,0 +1,561 @@
+"""What reports of a hazard conclude, by the policy that ships: given reports, then the emergency's events."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.errors import Misuse
+from hub.hazards import Report, Standing, conclude, emergency_id, load
+
+DEFAULT = (Path(__file__).parents[1] / "src" / "hub" / "hazard-policy.toml").read_bytes()
+POLICY = load(DEFAULT)
+LEASE = timedelta(hours=72)
+QUAKE = datetime(2026, 6, 2, 0, 0, tzinfo=UTC)
+NOW = QUAKE + timedelta(hours=2)
+ID = "earthquake:jma:20260602090012"
+
+AIZU, KITAKATA, MISATO, BANDAI = "07202", "07208", "07447", "07407"
+
+
+def at(minute: int) -> datetime:
+    return QUAKE + timedelta(minutes=minute)
+
+
+def full(minute: int, levels: Mapping[str, str], **changes: Any) -> Report:
+    """A VXSE53 of `minute`, or what `changes` make of it."""
+    areas = [{"area": area, "level": level} for area, level in levels.items()]
+    return report(minute, "VXSE53", areas, **changes)
+
+
+def flash(minute: int, **changes: Any) -> Report:
+    return report(minute, "VXSE51", [{"area": None, "region": "252", "level": "6-"}], **changes)
+
+
+def cancelled(minute: int, type_: str = "VXSE53", **changes: Any) -> Report:
+    return report(minute, type_, [], action="cancelled", **changes)
+
+
+def report(minute: int, type_: str, areas: list[dict[str, Any]], **changes: Any) -> Report:
+    data = {
+        "hazard": "earthquake",
+        "chain": "20260602090012",
+        "report": type_,
+        "serial": None,
+        "action": "issued",
+        "status": "actual",
+        "reported_at": at(minute),
+        "sent_at": None,
+        "areas": areas,
+    } | {name: value for name, value in changes.items() if name not in ("source", "id", "exercise")}
+    said = f"{type_}-{minute}-{data['action']}-{data['serial']}-{data['status']}"
+    return Report(
+        data=data,
+        source=changes.get("source", "jma"),
+        id=changes.get("id", said),
+        exercise=changes.get("exercise", False),
+    )
+
+
+class Hub:
+    """The log of one chain, and the emergency as the city's fold has it; officers act through `by_hand`."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+        self.reports: list[Report] = []
+        self.standing: Standing | None = None
+        self.proposed_until: datetime | None = None
+
+    def hears(self, report: Report) -> list[tuple[str, dict[str, Any]]]:
+        events = conclude(POLICY, report, self.reports, self.standing, self.now)
+        self.reports.append(report)
+        for kind, data in events:
+            self.by_hand(kind, **data)
+        return events
+
+    def by_hand(self, kind: str, **data: Any) -> None:
+        was = self.standing or Standing()
+        match kind:
+            case "emergency.proposed":
+                self.standing = Standing(areas=was.areas, until=was.until, proposed=tuple(data["areas"]))
+                self.proposed_until = data["until"]
+            case "emergency.declared":
+                self.standing = Standing(areas=tuple(data["areas"]), until=data["until"])
+            case "emergency.lifted":
+                self.standing = Standing()
+            case "emergency.rejected":
+                self.standing = Standing(areas=was.areas, until=was.until)
+
+    def confirms(self) -> None:
+        assert self.standing
+        self.by_hand("emergency.declared", areas=self.standing.proposed, until=self.proposed_until)
+
+    @property
+    def declared(self) -> list[str]:
+        return list(self.standing.areas) if self.standing else []
+
+    @property
+    def proposed(self) -> list[str]:
+        return list(self.standing.proposed) if self.standing else []
+
+    @property
+    def until(self) -> datetime | None:
+        return self.standing.until if self.standing else None
+
+    @property
+    def ends_as(self) -> tuple[Any, ...]:
+        return self.declared, self.until, self.proposed, self.proposed_until if self.proposed else None
+
+
+def heard(reports: Iterable[Report]) -> Hub:
+    hub = Hub()
+    for one in reports:
+        hub.hears(one)
+    return hub
+
+
+def kinds(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [kind for kind, _ in events]
+
+
+# What a report declares
+
+
+@pytest.mark.parametrize("level", ["5+", "6-", "6+", "7"])
+def test_5_upper_and_above_declares_by_itself(level: str) -> None:
+    first = full(5, {AIZU: level, KITAKATA: "4"})
+    assert Hub().hears(first) == [
+        (
+            "emergency.declared",
+            {
+                "emergency": ID,
+                "areas": [AIZU],
+                "until": at(5) + LEASE,
+                "hazard": "earthquake",
+                "policy_sha256": hashlib.sha256(DEFAULT).hexdigest(),
+                "cause": first.id,
+            },
+        )
+    ]
+
+
+@pytest.mark.parametrize("level", ["5-", "5-?"])
+def test_5_lower_and_5_lower_or_more_not_received_wait_for_an_officer(level: str) -> None:
+    events = Hub().hears(full(5, {AIZU: level}))
+    assert kinds(events) == ["emergency.proposed"]
+    assert events[0][1]["areas"] == [AIZU]
+    assert events[0][1]["until"] == at(5) + LEASE
+
+
+@pytest.mark.parametrize("level", ["0", "1", "2", "3", "4", "5強"])
+def test_what_is_below_is_recorded_only(level: str) -> None:
+    assert Hub().hears(full(5, {AIZU: level})) == []
+
+
+def test_regions_without_municipalities_declare_nothing() -> None:
+    assert Hub().hears(flash(2)) == []
+
+
+def test_areas_are_sorted_and_each_stands_once_with_its_strongest_level() -> None:
+    parts = [{"area": a, "level": lv} for a, lv in (("46215", "6-"), ("07202", "5+"), ("46215", "5-"))]
+    assert [d["areas"] for _, d in Hub().hears(report(5, "VXSE53", parts))] == [["07202", "46215"]]
+
+
+def test_5_lower_beside_5_upper_is_proposed_together_with_what_is_declared() -> None:
+    hub = Hub()
+    assert kinds(hub.hears(full(5, {AIZU: "6-", BANDAI: "5-"}))) == [
+        "emergency.declared",
+        "emergency.proposed",
+    ]
+    assert hub.declared == [AIZU]
+    assert hub.proposed == [AIZU, BANDAI]
+    hub.confirms()
+    assert hub.declared == [AIZU, BANDAI]
+
+
+def test_one_emergency_for_each_hazard_source_and_chain() -> None:
+    base = full(5, {})
+    others = [full(5, {}, chain="other"), full(5, {}, hazard="tsunami"), full(5, {}, source="cap")]
+    assert emergency_id(base) == emergency_id(cancelled(9)) == ID
+    assert len({emergency_id(one) for one in [base, *others]}) == 4
+
+
+def test_separators_in_a_chain_or_a_source_make_no_two_chains_one() -> None:
+    assert emergency_id(full(5, {}, source="a:b", chain="c")) != emergency_id(
+        full(5, {}, source="a", chain="b:c")
+    )
+
+
+def test_a_long_chain_still_gives_an_id() -> None:
+    ids = {emergency_id(full(5, {}, chain=end * 500)) for end in "ab"}
+    assert len(ids) == 2
+    assert all(len(one) <= 200 for one in ids)
+
+
+# Exercises, tests, foreign sources
+
+
+@pytest.mark.parametrize(
+    "not_actual",
+    [
+        {"status": "exercise", "exercise": True},
+        {"status": "test"},
+        {"exercise": True},
+        {"status": "exercise"},
+    ],
+)
+def test_what_is_not_actual_declares_lifts_and_amends_nothing(not_actual: dict[str, Any]) -> None:
+    assert Hub().hears(full(5, {AIZU: "7"}, **not_actual)) == []
+    hub = heard([full(5, {AIZU: "6-"})])
+    assert hub.hears(full(9, {AIZU: "7", KITAKATA: "7"}, **not_actual)) == []
+    assert hub.hears(cancelled(10, **not_actual)) == []
+    assert hub.hears(full(11, {AIZU: "6-", MISATO: "6-"})) != []
+    assert hub.declared == [AIZU, MISATO]
+
+
+def test_a_source_that_the_policy_does_not_name_declares_nothing() -> None:
+    assert Hub().hears(full(5, {AIZU: "7"}, source="someone")) == []
+
+
+def test_a_hazard_that_the_policy_does_not_name_declares_nothing() -> None:
+    assert Hub().hears(full(5, {AIZU: "7"}, hazard="flood")) == []
+
+
+def test_a_drill_of_the_same_id_is_left_alone() -> None:
+    hub = Hub()
+    hub.standing = Standing(areas=(AIZU,), until=at(600), exercise=True)
+    assert hub.hears(full(5, {AIZU: "7"})) == []
+
+
+def test_reports_of_other_chains_and_hazards_are_left_out() -> None:
+    other = full(9, {KITAKATA: "7"}, chain="another")
+    events = conclude(POLICY, full(5, {AIZU: "6-"}), [other, cancelled(9, hazard="flood")], None, NOW)
+    assert [data["areas"] for _, data in events] == [[AIZU]]
+
+
+# The chain goes on
+
+
+def test_a_newer_report_replaces_the_areas_and_renews_the_lease() -> None:
+    hub = heard([full(5, {AIZU: "6-", KITAKATA: "5+"})])
+    assert kinds(hub.hears(full(11, {AIZU: "6-", MISATO: "5+"}))) == ["emergency.declared"]
+    assert hub.declared == [AIZU, MISATO]
+    assert hub.until == at(11) + LEASE
+
+
+def test_a_newer_report_that_says_the_same_renews_the_lease() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    assert kinds(hub.hears(full(11, {AIZU: "6-"}))) == ["emergency.declared"]
+    assert hub.until == at(11) + LEASE
+
+
+def test_a_correction_of_the_same_minute_that_changes_no_municipality_gives_no_event() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, serial="1")])
+    assert hub.hears(full(5, {AIZU: "6+"}, serial="1", action="amended")) == []
+
+
+def test_a_correction_replaces_what_it_corrects_in_the_same_minute() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, serial="1")])
+    hub.hears(full(5, {KITAKATA: "6-"}, serial="1", action="amended"))
+    assert hub.declared == [KITAKATA]
+
+
+def test_serial_decides_within_a_minute_as_a_number() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, serial="10")])
+    assert hub.hears(full(5, {KITAKATA: "6-"}, serial="9")) == []
+
+
+def test_the_time_of_sending_decides_where_minute_and_serial_do_not() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, sent_at=at(5) + timedelta(seconds=40), id="a")])
+    assert hub.hears(full(5, {KITAKATA: "6-"}, sent_at=at(5) + timedelta(seconds=10), id="b")) == []
+
+
+def test_a_cancellation_lifts_at_once_what_was_declared_and_what_was_proposed() -> None:
+    hub = heard([full(5, {AIZU: "6-", BANDAI: "5-"})])
+    events = hub.hears(cancelled(9))
+    assert [(kind, data["emergency"]) for kind, data in events] == [("emergency.lifted", ID)]
+    assert (hub.declared, hub.proposed) == ([], [])
+
+
+def test_a_cancellation_without_a_serial_reaches_the_reports_of_its_minute() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, serial="3")])
+    assert kinds(hub.hears(cancelled(5))) == ["emergency.lifted"]
+
+
+def test_a_cancellation_closes_a_proposal_that_nobody_confirmed() -> None:
+    hub = heard([full(5, {BANDAI: "5-"})])
+    assert kinds(hub.hears(cancelled(9))) == ["emergency.lifted"]
+    assert hub.proposed == []
+
+
+def test_a_report_after_a_cancellation_declares_again() -> None:
+    hub = heard([full(5, {AIZU: "6-"}), cancelled(9)])
+    assert kinds(hub.hears(full(12, {AIZU: "6-"}))) == ["emergency.declared"]
+
+
+def test_an_old_report_after_a_cancellation_changes_nothing() -> None:
+    hub = heard([full(5, {AIZU: "6-"}), cancelled(9)])
+    assert hub.hears(full(7, {AIZU: "7"})) == []
+
+
+def test_a_cancellation_that_overtakes_its_report_still_cancels_it() -> None:
+    hub = Hub()
+    assert hub.hears(cancelled(9)) == []
+    assert hub.hears(full(5, {AIZU: "6-"})) == []
+
+
+def test_an_old_report_changes_nothing_newer() -> None:
+    hub = heard([full(11, {AIZU: "6-"})])
+    assert hub.hears(full(5, {KITAKATA: "7"})) == []
+    assert hub.hears(cancelled(8)) == []
+
+
+def test_a_downgrade_below_the_threshold_lifts() -> None:
+    hub = heard([full(5, {AIZU: "5+"})])
+    assert kinds(hub.hears(full(11, {AIZU: "4"}))) == ["emergency.lifted"]
+
+
+def test_a_downgrade_to_5_lower_lifts_and_asks_an_officer() -> None:
+    hub = heard([full(5, {AIZU: "5+"})])
+    assert kinds(hub.hears(full(11, {AIZU: "5-"}))) == ["emergency.lifted", "emergency.proposed"]
+    assert (hub.declared, hub.proposed) == ([], [AIZU])
+
+
+def test_what_an_authority_lifts_is_lifted_and_stays_so() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    assert kinds(hub.hears(report(20, "VXSE53", [{"area": AIZU, "level": "0"}], action="lifted"))) == [
+        "emergency.lifted"
+    ]
+    assert hub.hears(full(11, {AIZU: "7"})) == []
+
+
+@pytest.mark.parametrize("minute", [2, 5, 30])
+def test_a_flash_report_does_not_undo_what_the_full_one_declared(minute: int) -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    assert hub.hears(flash(minute)) == []
+    assert hub.hears(cancelled(minute + 1, "VXSE51")) == []
+    assert hub.declared == [AIZU]
+
+
+def test_a_full_report_without_municipalities_does_not_undo_either() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    assert hub.hears(full(11, {})) == []
+
+
+def test_the_same_report_twice_concludes_nothing_the_second_time() -> None:
+    hub = heard([full(5, {AIZU: "6-", BANDAI: "5-"})])
+    assert hub.hears(full(5, {AIZU: "6-", BANDAI: "5-"})) == []
+
+
+CHAINS = {
+    "up, corrected, on": [
+        flash(2),
+        full(5, {AIZU: "6-", BANDAI: "5-"}, serial="1"),
+        full(5, {AIZU: "6-", KITAKATA: "5+"}, serial="1", action="amended"),
+        full(11, {AIZU: "6-", KITAKATA: "5-", MISATO: "5+"}, serial="2"),
+        flash(12),
+        full(12, {AIZU: "5-?", KITAKATA: "5+", BANDAI: "5-"}, serial="3"),
+    ],
+    "cancelled for good": [
+        flash(2),
+        full(5, {AIZU: "6-", BANDAI: "5-"}, serial="1"),
+        full(11, {AIZU: "6-", KITAKATA: "5+"}, serial="2"),
+        cancelled(15, "VXSE51"),
+        cancelled(15, serial="2"),
+        full(40, {AIZU: "7"}, status="exercise", exercise=True),
+    ],
+    "cancelled and issued again": [
+        full(5, {AIZU: "6-", MISATO: "5-"}, serial="1"),
+        cancelled(9, serial="1"),
+        full(12, {AIZU: "5-", KITAKATA: "6-"}, serial="2"),
+        full(14, {AIZU: "5-", KITAKATA: "6-"}, serial="3"),
+        flash(30),
+        cancelled(31, "VXSE51"),
+    ],
+    "down to nothing": [
+        full(5, {AIZU: "5+", BANDAI: "5-"}, serial="1"),
+        full(11, {AIZU: "5-", BANDAI: "5-"}, serial="2"),
+        full(12, {AIZU: "5-"}, serial="3"),
+        full(13, {AIZU: "4"}, serial="4"),
+        full(13, {AIZU: "4", KITAKATA: "3"}, serial="4", action="amended"),
+    ],
+}
+ENDS = {
+    "up, corrected, on": ([KITAKATA], at(12) + LEASE, sorted([AIZU, KITAKATA, BANDAI]), at(12) + LEASE),
+    "cancelled for good": ([], None, [], None),
+    "cancelled and issued again": ([KITAKATA], at(14) + LEASE, [AIZU, KITAKATA], at(14) + LEASE),
+    "down to nothing": ([], None, [], None),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_ends_in_the_same_state_in_whatever_order_it_arrives(name: str) -> None:
+    for order in permutations(CHAINS[name]):
+        assert heard(order).ends_as == ENDS[name]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_ends_in_the_same_state_with_every_report_doubled(name: str) -> None:
+    for order in permutations(CHAINS[name][:4]):
+        doubled = [one for report in order for one in (report, report)]
+        assert heard([*doubled, *doubled]).ends_as == heard(CHAINS[name][:4]).ends_as
+
+
+# The clock
+
+
+def test_a_report_whose_lease_is_over_is_declared_as_in_its_time() -> None:
+    hub = Hub(now=at(5) + timedelta(days=400))
+    assert kinds(hub.hears(full(5, {AIZU: "6-"}))) == ["emergency.declared"]
+    assert hub.until == at(5) + LEASE
+
+
+def test_a_report_from_the_future_gets_no_lease_beyond_one_from_now() -> None:
+    hub = Hub(now=at(5))
+    hub.hears(full(60 * 24 * 365, {AIZU: "6-"}))
+    assert hub.until == at(5) + LEASE
+
+
+# Officers
+
+
+def test_what_an_officer_lifted_is_not_resurrected_by_a_report_that_warrants_nothing_new() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    hub.by_hand("emergency.lifted")
+    assert hub.hears(full(11, {AIZU: "6-"})) == []
+    assert hub.hears(full(12, {AIZU: "5-"})) == []
+
+
+def test_after_a_lifting_by_hand_a_report_declares_what_is_new_and_only_that() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    hub.by_hand("emergency.lifted")
+    assert kinds(hub.hears(full(11, {AIZU: "6-", KITAKATA: "5+"}))) == ["emergency.declared"]
+    assert hub.declared == [KITAKATA]
+    hub.hears(full(12, {AIZU: "6-", KITAKATA: "5+"}))
+    assert hub.declared == [KITAKATA]
+
+
+def test_a_proposal_that_an_officer_rejected_is_not_made_again() -> None:
+    hub = heard([full(5, {BANDAI: "5-"})])
+    hub.by_hand("emergency.rejected")
+    assert hub.hears(full(11, {BANDAI: "5-"})) == []
+    hub.hears(full(12, {BANDAI: "5-", MISATO: "5-"}))
+    assert hub.proposed == [MISATO]
+
+
+def test_a_rejected_municipality_that_rises_to_5_upper_is_declared() -> None:
+    hub = heard([full(5, {BANDAI: "5-"})])
+    hub.by_hand("emergency.rejected")
+    hub.hears(full(11, {BANDAI: "5+"}))
+    assert hub.declared == [BANDAI]
+
+
+def test_what_an_officer_confirmed_stays_and_is_renewed_while_it_is_warranted() -> None:
+    hub = heard([full(5, {AIZU: "6-", BANDAI: "5-"})])
+    hub.confirms()
+    assert kinds(hub.hears(full(11, {AIZU: "6-", BANDAI: "5-"}))) == ["emergency.declared"]
+    assert hub.declared == [AIZU, BANDAI]
+    assert hub.until == at(11) + LEASE
+    hub.hears(full(12, {AIZU: "6-", BANDAI: "4"}))
+    assert hub.declared == [AIZU]
+
+
+def test_what_an_officer_confirmed_ends_with_the_cancellation() -> None:
+    hub = heard([full(5, {BANDAI: "5-"})])
+    hub.confirms()
+    assert kinds(hub.hears(cancelled(9))) == ["emergency.lifted"]
+
+
+def test_a_proposal_that_is_waiting_is_renewed_by_the_next_report() -> None:
+    hub = heard([full(5, {BANDAI: "5-"})])
+    assert kinds(hub.hears(full(11, {BANDAI: "5-"}))) == ["emergency.proposed"]
+    assert hub.proposed_until == at(11) + LEASE
+
+
+def test_a_proposal_that_is_no_longer_warranted_is_closed_while_the_rest_stays() -> None:
+    hub = heard([full(5, {AIZU: "6-", BANDAI: "5-"})])
+    assert kinds(hub.hears(full(11, {AIZU: "6-"}))) == ["emergency.declared"]
+    assert (hub.declared, hub.proposed) == ([AIZU], [])
+
+
+def test_what_an_officer_added_stays_when_the_chain_is_cancelled() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    hub.by_hand("emergency.declared", areas=[AIZU, "07203"], until=at(9000))
+    hub.hears(cancelled(9))
+    assert (hub.declared, hub.until) == (["07203"], at(9000))
+
+
+def test_a_lease_that_an_officer_extended_is_not_shortened() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    hub.by_hand("emergency.declared", areas=[AIZU], until=at(9000))
+    hub.hears(full(11, {AIZU: "6-", KITAKATA: "5+"}))
+    assert (hub.declared, hub.until) == ([AIZU, KITAKATA], at(9000))
+
+
+def test_areas_that_only_an_officer_declared_are_not_renewed_by_a_report_of_others() -> None:
+    hub = heard([full(5, {AIZU: "5-"})])
+    hub.by_hand("emergency.rejected")
+    hub.by_hand("emergency.declared", areas=["07203"], until=at(600))
+    assert hub.hears(full(11, {AIZU: "5-"})) == []
+    assert hub.until == at(600)
+
+
+def test_a_chain_that_an_earlier_policy_left_alone_is_declared_by_the_next_report() -> None:
+    before = full(5, {AIZU: "6-"})
+    assert kinds(conclude(POLICY, full(11, {AIZU: "6-"}), [before], None, NOW)) == ["emergency.declared"]
+
+
+# The policy file
+
+
+def test_the_policy_is_known_by_the_hash_of_its_bytes() -> None:
+    assert load(DEFAULT).sha256 == hashlib.sha256(DEFAULT).hexdigest()
+    assert load(DEFAULT + b"\n").sha256 != load(DEFAULT).sha256
+
+
+def test_an_operator_may_let_5_lower_declare_for_a_day() -> None:
+    text = (
+        DEFAULT.replace(b'["5+"', b'["5-", "5+"').replace(b'["5-", "5-?"]', b"[]").replace(b"= 72", b"= 24")
+    )
+    ((kind, data),) = conclude(load(text), full(5, {AIZU: "5-"}), [], None, NOW)
+    assert (kind, data["until"]) == ("emergency.declared", at(5) + timedelta(hours=24))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        (b"[hazards.earthquake]", b"[hazard.earthquake]", "hazard:"),
+        (b"[hazards.earthquake]", b"[hazards.earthquakes]", "hazards.earthquakes:"),
+        (b"declares", b"declare", "hazards.earthquake.declare:"),
+        (b'"6+", "7"]', b'"6+", 7]', "hazards.earthquake.declares[3]:"),
+        (b'"6+", "7"]', '"6強", "7"]'.encode(), "hazards.earthquake.declares[2]:"),
+        (b'["5-", "5-?"]', b'["5-", "5+"]', "hazards.earthquake.proposes[1]:"),
+        (b'proposes = ["5-", "5-?"]', b"", "hazards.earthquake.proposes:"),
+        (b'["jma"]', b'"jma"', "hazards.earthquake.sources:"),
+        (b"= 72", b"= 0", "hazards.earthquake.lease_h:"),
+        (b"= 72", b"= 721", "hazards.earthquake.lease_h:"),
+        (b"= 72", b"= true", "hazards.earthquake.lease_h:"),
+        (b"= 72", b"= 72.5", "hazards.earthquake.lease_h:"),
+        (b"lease_h = 72", b"", "hazards.earthquake.lease_h:"),
+        (b"lease_h = 72", b"lease_h =", "TOML"),
+        (b"lease_h = 72", b"\xff", "TOML"),
+    ],
+)
+def test_a_mistake_in_the_policy_is_named_by_its_path(old: bytes, new: bytes, path: str) -> None:
+    # In the section only: the comments above it hold some of the words too.
+    comments, section, rest = DEFAULT.partition(b"[hazards.earthquake]")
+    with pytest.raises(Misuse) as caught:
+        load(comments + (section + rest).replace(old, new, 1))
+    assert path in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"hazards = 1", b"[hazards]\nearthquake = 1"])
+def test_an_empty_policy_is_a_mistake(text: bytes) -> None:
+    with pytest.raises(Misuse):
+        load(text)
