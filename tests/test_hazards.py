@@ -271,6 +271,17 @@ def test_serial_decides_within_a_minute_as_a_number() -> None:
     assert hub.hears(full(5, {KITAKATA: "6-"}, serial="9")) == []
 
 
+@pytest.mark.parametrize("serial", ["", "1a", "²", "9" * 5000])
+def test_a_serial_that_is_no_number_of_nine_digits_counts_as_none(serial: str) -> None:
+    hub = heard([full(5, {AIZU: "6-"}, serial="1")])
+    assert hub.hears(full(5, {KITAKATA: "6-"}, serial=serial)) == []
+
+
+def test_reports_with_and_without_a_time_of_sending_can_be_ordered() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, sent_at=at(5) + timedelta(seconds=40))])
+    assert hub.hears(full(5, {KITAKATA: "6-"}, id="x")) == []
+
+
 def test_the_time_of_sending_decides_where_minute_and_serial_do_not() -> None:
     hub = heard([full(5, {AIZU: "6-"}, sent_at=at(5) + timedelta(seconds=40), id="a")])
     assert hub.hears(full(5, {KITAKATA: "6-"}, sent_at=at(5) + timedelta(seconds=10), id="b")) == []
@@ -286,6 +297,16 @@ def test_a_cancellation_lifts_at_once_what_was_declared_and_what_was_proposed() 
 def test_a_cancellation_without_a_serial_reaches_the_reports_of_its_minute() -> None:
     hub = heard([full(5, {AIZU: "6-"}, serial="3")])
     assert kinds(hub.hears(cancelled(5))) == ["emergency.lifted"]
+
+
+def test_a_cancellation_reaches_no_later_report_of_its_minute() -> None:
+    hub = heard([full(5, {AIZU: "6-"}, serial="2")])
+    assert hub.hears(cancelled(5, serial="1")) == []
+
+
+def test_a_cancellation_with_a_serial_reaches_a_report_without_one() -> None:
+    hub = heard([full(5, {AIZU: "6-"})])
+    assert kinds(hub.hears(cancelled(5, serial="1"))) == ["emergency.lifted"]
 
 
 def test_a_cancellation_closes_a_proposal_that_nobody_confirmed() -> None:
@@ -327,11 +348,10 @@ def test_a_downgrade_to_5_lower_lifts_and_asks_an_officer() -> None:
     assert (hub.declared, hub.proposed) == ([], [AIZU])
 
 
-def test_what_an_authority_lifts_is_lifted_and_stays_so() -> None:
+@pytest.mark.parametrize("areas", [[], [{"area": AIZU, "level": "0"}], [{"area": AIZU, "level": "6-"}]])
+def test_what_an_authority_lifts_is_lifted_and_stays_so(areas: list[dict[str, Any]]) -> None:
     hub = heard([full(5, {AIZU: "6-"})])
-    assert kinds(hub.hears(report(20, "VXSE53", [{"area": AIZU, "level": "0"}], action="lifted"))) == [
-        "emergency.lifted"
-    ]
+    assert kinds(hub.hears(report(20, "VXSE53", areas, action="lifted"))) == ["emergency.lifted"]
     assert hub.hears(full(11, {AIZU: "7"})) == []
 
 
@@ -466,6 +486,15 @@ def test_what_an_officer_confirmed_stays_and_is_renewed_while_it_is_warranted() 
     assert hub.declared == [AIZU]
 
 
+def test_what_an_officer_confirmed_is_not_asked_again_when_another_proposal_goes() -> None:
+    hub = heard([full(5, {BANDAI: "5-"})])
+    hub.confirms()
+    hub.hears(full(11, {BANDAI: "5-", MISATO: "5-"}))
+    assert hub.proposed == [BANDAI, MISATO]
+    assert kinds(hub.hears(full(12, {BANDAI: "5-"}))) == ["emergency.declared"]
+    assert (hub.declared, hub.proposed) == ([BANDAI], [])
+
+
 def test_what_an_officer_confirmed_ends_with_the_cancellation() -> None:
     hub = heard([full(5, {BANDAI: "5-"})])
     hub.confirms()
@@ -538,6 +567,7 @@ def test_an_operator_may_let_5_lower_declare_for_a_day() -> None:
         (b'["5-", "5-?"]', b'["5-", "5+"]', "hazards.earthquake.proposes[1]:"),
         (b'proposes = ["5-", "5-?"]', b"", "hazards.earthquake.proposes:"),
         (b'["jma"]', b'"jma"', "hazards.earthquake.sources:"),
+        (b'["jma"]', b'["jma", 1]', "hazards.earthquake.sources[1]:"),
         (b"= 72", b"= 0", "hazards.earthquake.lease_h:"),
         (b"= 72", b"= 721", "hazards.earthquake.lease_h:"),
         (b"= 72", b"= true", "hazards.earthquake.lease_h:"),
@@ -553,6 +583,13 @@ def test_a_mistake_in_the_policy_is_named_by_its_path(old: bytes, new: bytes, pa
     with pytest.raises(Misuse) as caught:
         load(comments + (section + rest).replace(old, new, 1))
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize("lease_h", [1, 720])
+def test_a_lease_is_of_one_hour_to_thirty_days(lease_h: int) -> None:
+    text = DEFAULT.replace(b"= 72", f"= {lease_h}".encode())
+    ((_, data),) = conclude(load(text), full(5, {AIZU: "6-"}), [], None, NOW)
+    assert data["until"] == at(5) + timedelta(hours=lease_h)
 
 
 @pytest.mark.parametrize("text", [b"", b"hazards = 1", b"[hazards]\nearthquake = 1"])

@@ -130,6 +130,9 @@ class Story:
         self.fact_times: list[datetime] = []
         self.facts: list[Step] = []
         self.drilling = False
+        self.registrations: dict[str, Data] = {}
+        self.introduced: dict[str, Data] = {}
+        self.plot: Iterator[Step] = iter(())
         self.names = 0
         self.events = list(EVENTS)
 
@@ -185,7 +188,7 @@ class Story:
         self.drilling = chance(rng, 0.25)
         kinds = list(KINDS)
         rng.shuffle(kinds)
-        early = rng.randint(4, 6)
+        early = rng.choice((3, 4, 4, 5, 6))
         self.late_kinds = kinds[early:]
         steps += [self.step(rng, "kind.introduced", self.kind(rng, kind)) for kind in kinds[:early]]
         if chance(rng, 0.4):
@@ -223,11 +226,11 @@ class Story:
             data["ttl_s"] = rng.choice(KINDS[kind]["ttl_s"])
         if chance(rng, 0.4):
             data["latest_by"] = rng.choice(KINDS[kind]["latest_by"])
-        if chance(rng, 0.5):
+        if chance(rng, 0.6):
             data["roster"] = chance(rng, 0.8)
-        return data
+        return self.introduced.setdefault(kind, data) if kind not in self.introduced else data
 
-    def registered(self, rng: Random, recipient: str) -> Data:
+    def registered(self, rng: Random, recipient: str, **fixed: Any) -> Data:
         """Mostly as in the cast; at times with another class, other areas, fewer rights."""
         data = {"recipient": recipient, **RECIPIENTS[recipient]}
         data["purposes"] = list(PURPOSES) if chance(rng, 0.8) else some(rng, PURPOSES, 3)
@@ -235,10 +238,13 @@ class Story:
             data["class"] = rng.choice(CLASSES)
         if chance(rng, 0.25):
             data["areas"] = rng.choice((["*"], some(rng, AREAS, 2), some(rng, AREAS, 2), []))
-        if chance(rng, 0.03):
-            data["areas"] = [rng.choice(BAD_AREAS[:7])]
         if chance(rng, 0.2):
             data["overrides"] = rng.choice((["roster"], ["life_protection"], list(BASES), []))
+        data |= fixed
+        if chance(rng, 0.03):
+            data["areas"] = [rng.choice(BAD_AREAS[:7])]
+        else:
+            self.registrations[recipient] = data
         return data
 
     def home(self, rng: Random) -> list[str]:
@@ -625,11 +631,290 @@ class Story:
         return step
 
     def event(self, rng: Random) -> Step:
-        """Any event."""
+        """The next step of a plot, or any event."""
+        if chance(rng, 0.75):
+            step = next(self.plot, None)
+            if step is not None:
+                return step
+            if chance(rng, 0.5):
+                plots: list[Callable[[Random], Iterator[Step]]] = [getattr(self, name) for name in PLOTS]
+                self.plot = rng.choice(plots)(rng)
         write: Callable[[Random], Step] = getattr(self, rng.choice(self.events))
         return write(rng)
 
+    # Plots: steps that belong together, for what single events would bring about too seldom.
+    # Other events come in between, so that a plot may also fail.
 
+    def a_fact(self, rng: Random, person: str, kind: str | None = None, **fields: Any) -> Step:
+        """A fact of the person, of any kind that is known."""
+        kind = kind or rng.choice(list(self.introduced))
+        data = {"person": person, **self.payload(rng, kind), **fields}
+        return self.step(rng, kind, data, self.name("f"))
+
+    def a_grant(self, rng: Random, person: str, to: Data, **fields: Any) -> Step:
+        """A grant of everything, but for the fields given."""
+        data = {
+            "grant": self.name("g"),
+            "person": person,
+            "to": to,
+            "kinds": ["*"],
+            "purposes": list(PURPOSES),
+        }
+        data |= {"modes": list(MODES), "data": "all", **fields}
+        return self.step(
+            rng, "consent.granted", {name: value for name, value in data.items() if value is not None}
+        )
+
+    def asked(self, rng: Random, recipient: str, **fields: Any) -> Step:
+        """A question by the recipient, for a purpose of theirs."""
+        known = self.registrations.get(recipient, {}).get("purposes") or PURPOSES
+        step = {
+            "at": self.tick(rng).isoformat(),
+            "expect": {"recipient": recipient, "purpose": rng.choice(known)},
+        }
+        step["expect"] |= fields
+        self.steps.append(step)
+        return step
+
+    def declared(self, rng: Random, name: str, areas: list[str], hours: float = 48, **fields: Any) -> Step:
+        """A declaration for some hours from now."""
+        data = {"emergency": name, "areas": areas, "until": (self.now + timedelta(hours=hours)).isoformat()}
+        return self.step(rng, "emergency.declared", {**data, "hazard": "flood", **fields})
+
+    def moved(self, rng: Random, person: str, *areas: str) -> Step:
+        """The person lives there now."""
+        return self.step(rng, "person.moved", {"person": person, "areas": list(areas)})
+
+    def registers(self, rng: Random, recipient: str, **fixed: Any) -> Step:
+        """The recipient is registered, again maybe, with all purposes."""
+        data = self.registered(rng, recipient, purposes=list(PURPOSES), **fixed)
+        return self.step(rng, "recipient.registered", data)
+
+    def opened(self, rng: Random, recipient: str, basis: str, **fields: Any) -> Step:
+        """An override for a day, of everything."""
+        data = {"override": self.name("o"), "recipient": recipient, "basis": basis, "kinds": ["*"]}
+        data |= {"purposes": list(PURPOSES), "reason": "救助", "actor": "officer-1", **fields}
+        until = (self.now + timedelta(hours=24)).isoformat()
+        return self.step(rng, "override.opened", {"until": until, **data})
+
+    def plot_of_a_new_kind(self, rng: Random) -> Iterator[Step]:
+        """R8: what was granted before a kind was there."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        kind = self.late_kinds[-1] if self.late_kinds else rng.choice(list(KINDS))
+        ask = rng.choice(("each_new_kind", "each_new_kind", "once"))
+        names = rng.choice((["*"], [kind], [kind.split(".")[0] + ".*"]))
+        yield self.a_grant(rng, person, {"recipient": recipient}, ask=ask, kinds=names)
+        yield self.kind_introduced(rng)
+        yield self.a_fact(rng, person, kind)
+        yield self.asked(rng, recipient)
+
+    def plot_of_an_approval(self, rng: Random) -> Iterator[Step]:
+        """R4, R8: an approval, until it is used or its consent ends."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        to = {"recipient": recipient}
+        parent = self.a_grant(
+            rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"]))
+        )
+        yield parent
+        name = parent["data"]["grant"]
+        yield self.a_fact(rng, person)
+        yield self.a_grant(rng, person, to, approves=name, uses=1, data=rng.choice(("latest", "all", None)))
+        yield self.asked(rng, recipient)
+        if chance(rng, 0.7):
+            yield self.step(rng, "consent.revoked", {"person": person, "grant": name})
+        else:
+            yield self.question(rng)
+        yield self.asked(rng, recipient)
+
+    def plot_of_a_run(self, rng: Random) -> Iterator[Step]:
+        """R9, R10: an emergency that ends in one of three ways, or does not, and comes again."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        name, to = self.name("e"), {"recipient": recipient}
+        yield self.moved(rng, person, "07202")
+        yield self.a_grant(rng, person, to, data="since_emergency")
+        how = rng.choice(("lifted", "elsewhere", "expired", "amended"))
+        yield self.declared(rng, name, ["07202"], 2 if how == "expired" else 48)
+        yield self.a_fact(rng, person)
+        if how == "lifted":
+            yield self.step(rng, "emergency.lifted", {"emergency": name})
+        if how == "elsewhere":
+            yield self.declared(rng, name, ["47"])
+            yield self.a_fact(rng, person)
+        self.now += timedelta(hours=rng.choice((7, 8)))
+        yield self.declared(rng, name, rng.choice((["07202"], ["07"])))
+        yield self.asked(rng, recipient)
+
+    def plot_of_a_block(self, rng: Random) -> Iterator[Step]:
+        """R13: a block on who has the relation or the class, or had it; and what removes or replaces it."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        shape = rng.choice(("relation", "class", "recipient"))
+        related = {"person": person, "recipient": recipient, "role": "carer"}
+        yield self.a_grant(rng, person, {"recipient": recipient})
+        if shape == "relation":
+            yield self.step(rng, "relation.added", related)
+        kinds = {"relation": "carer", "class": self.registrations.get(recipient, {}).get("class", "company")}
+        to = {shape: kinds.get(shape, recipient)}
+        yield self.step(rng, "block.added", {"person": person, "to": to})
+        if shape == "relation":
+            yield self.step(rng, "relation.ended", related)
+        if shape == "class":
+            yield self.registers(rng, recipient, **{"class": rng.choice(CLASSES)})
+        yield self.a_fact(rng, person)
+        yield self.asked(rng, recipient)
+        yield self.step(rng, "block.removed", {"person": person, "to": to})
+        yield self.asked(rng, recipient)
+
+    def plot_against_a_block(self, rng: Random) -> Iterator[Step]:
+        """R13, R14: an override of either basis, blocks of the person or a delegate, replaced or not."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        basis, to = (
+            rng.choice(BASES),
+            rng.choice(({"recipient": recipient}, {"recipient": recipient}, self.to(rng))),
+        )
+        delegate = rng.choice([d for d in DELEGATES if d != person])
+        yield self.registers(rng, recipient, overrides=[basis], areas=rng.choice((["07"], ["*"], ["07202"])))
+        yield self.moved(rng, person, "07202")
+        yield self.step(rng, "delegation.added", {"person": person, "delegate": delegate})
+        if basis == "roster":
+            yield self.step(rng, "roster.listed", {"person": person})
+            yield self.declared(rng, rng.choice(EMERGENCIES), ["07202"])
+        yield self.a_fact(rng, person, self.for_roster(rng))
+        whom = (
+            {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
+        )
+        yield self.opened(rng, recipient, basis, **whom)
+        for _ in range(rng.choice((1, 1, 2))):
+            data = {"person": person, "to": to, "protective": chance(rng, 0.5)}
+            yield self.step(rng, "block.added", data | ({"by": delegate} if chance(rng, 0.4) else {}))
+            yield self.asked(rng, recipient)
+            if chance(rng, 0.3):
+                yield self.step(rng, "block.removed", {"person": person, "to": to, "by": delegate})
+
+    def for_roster(self, rng: Random) -> str | None:
+        """A kind that was introduced for the roster."""
+        kinds = [kind for kind, data in self.introduced.items() if data.get("roster")]
+        return rng.choice(kinds) if kinds else None
+
+    def plot_of_the_roster(self, rng: Random) -> Iterator[Step]:
+        """R14: by areas or by name; an emergency at home, at the recipient, or far away."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        areas = rng.choice((["*"], ["07203"], ["07202"], ["07"], ["13", "*"], ["07202-12"]))
+        yield self.registers(rng, recipient, overrides=["roster"], areas=areas)
+        yield self.moved(rng, person, *rng.choice((["07202"], ["07202", "07203"], ["13104"])))
+        yield self.step(rng, "roster.listed", {"person": person})
+        yield self.a_fact(rng, person, self.for_roster(rng))
+        yield self.opened(
+            rng, recipient, "roster", **rng.choice(({"persons": [person]}, {"areas": ["07202"]}))
+        )
+        yield self.asked(rng, recipient)
+        yield self.declared(
+            rng, rng.choice(EMERGENCIES), rng.choice((["07202", "07203"], ["07202-12"], ["13"], ["47"]))
+        )
+        yield self.asked(rng, recipient)
+
+    def plot_of_an_area(self, rng: Random) -> Iterator[Step]:
+        """R10: an area that contains something, then something else."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        area, home = rng.choice((("07203", "m5639179414"), ("07202-12", "07203-12"), ("m5640", "13104")))
+        yield self.moved(rng, person, home)
+        yield self.a_grant(rng, person, {"recipient": recipient}, modes=["emergency"])
+        yield self.a_fact(rng, person)
+        yield self.declared(rng, rng.choice(EMERGENCIES), [area])
+        contents = [["m563917"], ["07203-12"], ["13"], []]
+        rng.shuffle(contents)
+        for contains in contents[:3]:
+            yield self.step(rng, "area.introduced", {"area": area, "contains": contains})
+            yield self.asked(rng, recipient)
+
+    def plot_of_a_visitor(self, rng: Random) -> Iterator[Step]:
+        """R6, R10, R17: a class reaches a visitor in an emergency only, neither at peace nor in a drill."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        drill = chance(rng, 0.5)
+        yield self.moved(rng, person, "13104")
+        yield self.registers(rng, recipient, areas=["m5639"])
+        yield self.a_fact(rng, person, "location.reported", lat_deg=37.4948, lon_deg=139.9298)
+        yield self.a_grant(rng, person, {"class": self.registrations[recipient]["class"]})
+        name = rng.choice(DRILLS if drill else EMERGENCIES)
+        yield self.declared(
+            rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {})
+        )
+        if drill:
+            yield self.a_fact(rng, person, exercise=True)
+        yield self.asked(rng, recipient, **({"exercise": True} if drill else {}))
+        self.now += timedelta(hours=rng.choice((7, 25)))
+        yield self.asked(rng, recipient)
+
+    def plot_of_a_delegate(self, rng: Random) -> Iterator[Step]:
+        """R15, R16: a delegate's grant, until the delegation ends or the delegate is gone."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        others = [other for other in self.persons if other != person]
+        delegate = rng.choice((*others, "daughter", "ex-husband", recipient))
+        yield self.step(rng, "delegation.added", {"person": person, "delegate": delegate})
+        yield self.a_grant(rng, person, {"recipient": recipient}, by=delegate)
+        yield self.a_fact(rng, person)
+        yield self.asked(rng, recipient)
+        if chance(rng, 0.4):
+            kind = rng.choice(sorted(NO_DELEGATE))
+            data = {
+                "person": person,
+                "by": delegate,
+                "delegate": "son",
+                "recipient": "clinic",
+                "role": "carer",
+            }
+            fields = NO_DELEGATE[kind]
+            yield self.step(rng, kind, {name: data[name] for name in fields})
+        if delegate in others and chance(rng, 0.5):
+            yield self.step(rng, "person.erased", {"person": delegate})
+            yield self.asked(rng, recipient)
+            yield self.step(rng, "delegation.added", {"person": person, "delegate": delegate})
+        elif chance(rng, 0.5):
+            yield self.step(rng, "delegation.ended", {"person": person, "delegate": delegate})
+        yield self.asked(rng, recipient)
+
+    def plot_of_what_comes_too_soon(self, rng: Random) -> Iterator[Step]:
+        """R1a: ended before it began, or undone; without effect, but for a retraction (R12)."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        override, fact, grant = self.name("o"), self.name("f"), self.name("g")
+        newcomer = rng.choice([r for r in RECIPIENTS if r not in self.registrations] or [recipient])
+        yield self.step(rng, "recipient.retired", {"recipient": newcomer})
+        yield self.step(rng, "override.closed", {"override": override})
+        yield self.step(rng, "consent.revoked", {"person": person, "grant": grant})
+        yield self.step(rng, "fact.retracted", {"person": rng.choice(self.persons), "event": fact})
+        if newcomer not in self.recipients:
+            self.recipients.append(newcomer)
+        yield self.registers(rng, newcomer, overrides=["life_protection"])
+        kind = rng.choice(list(self.introduced))
+        yield self.step(rng, kind, {"person": person, **self.payload(rng, kind)}, fact)
+        yield self.opened(rng, newcomer, "life_protection", override=override, persons=[person])
+        yield self.asked(rng, newcomer)
+        yield self.a_grant(rng, person, {"recipient": newcomer}, grant=grant)
+        yield self.asked(rng, newcomer)
+
+    def plot_of_a_late_paper(self, rng: Random) -> Iterator[Step]:
+        """R4, R9: a grant signed before it is recorded reaches no further back for that."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        yield self.a_fact(rng, person)
+        signed = (self.now - timedelta(hours=rng.choice((-2, 1, 2)))).isoformat()
+        odd = {rng.choice(("occurred_at", "valid_from")): signed}
+        yield self.a_grant(
+            rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd
+        )
+        yield self.a_fact(rng, person)
+        yield self.asked(rng, recipient)
+
+    def nonsense(self, rng: Random) -> Step:
+        """R1a: a kind that no schema knows."""
+        return self.step(rng, "rumour.spread", {"person": self.person(rng)}, self.name("f"))
+
+
+NO_DELEGATE = {
+    "delegation.added": ("person", "by", "delegate"),
+    "delegation.ended": ("person", "by", "delegate"),
+    "relation.added": ("person", "by", "recipient", "role"),
+    "relation.ended": ("person", "by", "recipient", "role"),
+    "person.erased": ("person", "by"),
+}
 WEIGHTS = {
     "fact": 34,
     "consent_granted": 16,
@@ -654,7 +939,9 @@ WEIGHTS = {
     "override_opened": 12,
     "override_closed": 2,
     "again": 3,
+    "nonsense": 1,
 }
+PLOTS = sorted(name for name in vars(Story) if name.startswith("plot_"))
 EVENTS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 DISRUPTIVE = (
     *("consent_revoked", "block", "fact_retracted", "person_erased", "person_moved", "relation_ended"),

@@ -48,7 +48,8 @@ def text(value: Any) -> str:
             return "{" + ",".join([f"{encode_basestring(n)}:{text(value[n])}" for n in names]) + "}"
         case list() | tuple():
             return "[" + ",".join([text(item) for item in value]) + "]"
-    raise TypeError(f"{type(value).__name__} has no canonical form")
+        case _:
+            raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
 def timestamp(time: datetime) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import entry_points
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from hub.errors import Misuse
 from hub.events import Event
@@ -66,3 +66,14 @@ def find(name: str) -> Connector:
     if not isinstance(plugin, Connector):
         raise Misuse(f"connector {name!r} lacks name, source, kinds or translate")
     return plugin
+
+
+def installed() -> list[dict[str, Any]]:
+    """Every connector that an entry point names: name, kinds, and the error of one that does not load."""
+    rows: list[dict[str, Any]] = []
+    for name in sorted(point.name for point in entry_points(group=GROUP)):
+        try:
+            rows.append({"name": name, "kinds": list(find(name).kinds), "error": None})
+        except Misuse as error:
+            rows.append({"name": name, "kinds": [], "error": str(error)})
+    return rows

@@ -254,9 +254,8 @@ class Disclosure:
     def _data(self, event: Event, level: str) -> Mapping[str, Any]:
         """The payload at a level (R9a); options that the source left out stay out."""
         if event.kind == LOCATION and level != "exact":
-            mesh = areas.mesh(event.data["lat_deg"], event.data["lon_deg"])
-            assert mesh is not None
-            code = mesh[: areas.MESH_DIGITS[level]]
+            # the rules let no point without a square through at these levels (R10)
+            code = (areas.mesh(event.data["lat_deg"], event.data["lon_deg"]) or "")[: areas.MESH_DIGITS[level]]
             lat_deg, lon_deg = areas.centre(code)
             return {"mesh": code, "lat_deg": lat_deg, "lon_deg": lon_deg}
         kept = event.data
@@ -337,8 +336,7 @@ class Disclosure:
             "chunks": [hashlib.sha256(piece).digest() for piece in pieces],
             "request": request,
         }
-        kind = self._log.schemas.newest(DISCLOSED)
-        assert kind is not None
+        kind = self._log.schemas.kind(DISCLOSED)
         record = kind.encode(data)
         event = Event(source=HUB, id=disclosure, kind=DISCLOSED, data=kind.decode(record))
         entry = self._log.add(append, event, kind, record, received_at=append.now, claim=claim)

@@ -224,7 +224,7 @@ def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: 
     current = frozenset(standing.areas)
     withdrawn = (before.declares - after.declares) | (before.proposes - after.all)
     declared = (current - withdrawn) | (after.declares - before.declares)
-    asked = frozenset(standing.proposed) | (current & before.declares)
+    asked = current | frozenset(standing.proposed)
     proposed = (after.proposes & asked | after.proposes - before.all) - declared
     until = _until(declared, after, standing)
     closes = bool(standing.proposed) and not proposed
@@ -241,11 +241,12 @@ def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: 
 
 def _until(declared: frozenset[str], after: _Warranted, standing: Standing) -> datetime | None:
     """The newest report's lease, or the later one that stands; who warrants none of it renews nothing."""
-    if not standing.areas or not declared:
+    if not declared:
         return after.until
-    if after.until is None or not declared & after.all:
+    if not declared & after.all:
         return standing.until
-    return after.until if standing.until is None else max(standing.until, after.until)
+    leases = (after.until, standing.until if standing.areas else None)
+    return max(lease for lease in leases if lease is not None)
 
 
 def _warranted(terms: Terms, chain: Sequence[Report], now: datetime) -> _Warranted:

@@ -5,14 +5,15 @@ Doors (`cli`, `web`, `scenario`, `city`) open a hub and use its parts; nothing e
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from hub import hazards
+from hub.audit import Audit
 from hub.disclosure import Disclosure
 from hub.errors import Misuse
 from hub.events import Event
@@ -36,6 +37,7 @@ class Hub:
     views: Views
     intake: Intake
     disclosure: Disclosure
+    audit: Audit
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -60,11 +62,13 @@ class Hub:
         keyring = Keyring(keys, master or _master(path.parent / "master.key"))
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)
+        disclosure = Disclosure(log, views)
         hub = cls(
             log=log,
             views=views,
             intake=Intake(log, views, policy or default_policy()),
-            disclosure=Disclosure(log, views),
+            disclosure=disclosure,
+            audit=Audit(log, views, disclosure),
             engines=(engine, keys),
         )
         hub._finish_erasures()
@@ -82,10 +86,12 @@ class Hub:
         """Whether the log holds nothing yet."""
         return self.log.entries.max_notification_id() is None
 
-    def init(self, areas: Iterable[Event] = ()) -> None:
-        """Introduce the packaged kinds, and the city's areas, to an empty log; nothing where it is not empty."""
-        if self.empty:
-            self.intake.take([*introductions(self.log.schemas), *areas])
+    def init(self) -> bool:
+        """Introduce the packaged kinds and the city's areas to an empty log; False where it is not empty."""
+        if not self.empty:
+            return False
+        self.intake.take([*introductions(self.log.schemas), *areas()])
+        return True
 
     def simulate(self) -> None:
         """Mark the database for ever as one whose clock is the payloads' own. Raises Misuse where real events are in it."""
@@ -121,6 +127,17 @@ def introductions(schemas: Schemas) -> list[Event]:
             }
             events.append(Event(source=HUB, id=f"kind:{kind.topic}", kind="kind.introduced", data=data))
     return events
+
+
+def areas() -> list[Event]:
+    """`area.introduced` for each area of the city, with the grid squares that lie in it."""
+    said = json.loads(Path(__file__).with_name("city-areas.json").read_bytes())
+    return [
+        Event(
+            source=HUB, id=f"area:{area}", kind="area.introduced", data={"area": area, "contains": said[area]}
+        )
+        for area in sorted(said)
+    ]
 
 
 def default_policy() -> HazardPolicy:

@@ -274,8 +274,7 @@ class _Batch:
         concluded = hazards.conclude(self._policy, report, earlier, standing, self._append.now)
         caused = []
         for number, (name, data) in enumerate(concluded):
-            kind = self._log.schemas.newest(name)
-            assert kind is not None
+            kind = self._log.schemas.kind(name)
             event = Event(source=HUB, id=f"{report.source}:{report.id}:{number}", kind=name, data=data)
             event = replace(event, data=kind.decode(kind.encode(data)))
             prepared = _Prepared(
@@ -323,7 +322,7 @@ def _standing(city: City, emergency: str) -> hazards.Standing | None:
     known = city.emergencies.get(emergency)
     if known is None:
         return None
-    last = known.declarations[-1] if known.declarations and not known.declarations[-1].lifted else None
+    last = known.declarations[-1] if known.declarations and known.declarations[-1].lifted_at is None else None
     return hazards.Standing(
         areas=last.areas if last else (),
         until=last.until if last else None,
@@ -367,7 +366,9 @@ def check_delegate(said: PersonControl, policy: Policy, append: Append) -> None:
 def check_person(said: Control, policy: Policy) -> None:
     """R8: an approval names a grant that asks every time."""
     if isinstance(said, ConsentGranted) and said.approves is not None and said.approves not in policy.every_time:
-        raise Refused("names no grant of the person that asks every time", rule="R8", path="approves", kind=_kind_of(said))
+        raise Refused(
+            "names no grant of the person that asks every time", rule="R8", path="approves", kind=_kind_of(said)
+        )
 
 
 def check_city(said: Control, city: City, append: Append) -> None:

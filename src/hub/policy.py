@@ -200,27 +200,36 @@ class Recipient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """One declaration of an emergency; `lifted` where a lifting followed it before the next one."""
+    """One declaration of an emergency; `lifted_at` where a lifting followed it before the next one."""
 
     areas: tuple[str, ...]
     recorded_at: datetime
     until: datetime
-    lifted: bool = False
+    lifted_at: datetime | None = None
+
+    def continued_by(self, following: Declaration) -> bool:
+        """Whether `following`, the next declaration of the same id, goes on with the same run (R10)."""
+        return self.lifted_at is None and following.recorded_at < self.until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Emergency:
-    """All declarations of one id, in order; empty while it was only proposed."""
+    """All declarations of one id, in order; empty while it was only proposed.
+
+    proposed: what waits for an officer. withdrawn: a proposal that was rejected or closed before anything was declared.
+    """
 
     id: str
     hazard: str
     exercise: bool
     declarations: tuple[Declaration, ...] = ()
     proposed: Declaration | None = None
+    withdrawn: Declaration | None = None
 
     def active(self, time: datetime) -> bool:
         """Whether the latest declaration still holds at `time` (R10)."""
-        return bool(self.declarations) and not self.declarations[-1].lifted and time < self.declarations[-1].until
+        last = self.declarations[-1] if self.declarations else None
+        return last is not None and last.lifted_at is None and time < last.until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,9 +268,7 @@ class City:
         """The city after `event`, which took `position` at `recorded_at`."""
         match event:
             case KindIntroduced():
-                terms = KindTerms(
-                    position=position, ttl_s=event.ttl_s, latest_by=event.latest_by, roster=event.roster
-                )
+                terms = KindTerms(position=position, ttl_s=event.ttl_s, latest_by=event.latest_by, roster=event.roster)
                 return self._with(kinds={**self.kinds, event.kind: terms})
             case AreaIntroduced():
                 contains = {**self.contains, event.area: event.contains}
@@ -274,13 +281,11 @@ class City:
                 retired = replace(self.recipients[event.recipient], retired=True)
                 return self._with(recipients={**self.recipients, event.recipient: retired})
             case EmergencyProposed() | EmergencyDeclared():
-                return self._with(
-                    emergencies={**self.emergencies, event.emergency: self._declared(event, recorded_at)}
-                )
+                return self._with(emergencies={**self.emergencies, event.emergency: self._declared(event, recorded_at)})
             case EmergencyLifted() | EmergencyRejected():
                 if event.emergency not in self.emergencies:
                     return self
-                ended = self._ended(event)
+                ended = self._ended(event, recorded_at)
                 return self._with(emergencies={**self.emergencies, event.emergency: ended})
             case OverrideOpened():
                 return self._with(overrides={**self.overrides, event.override: _override(event, position)})
@@ -331,12 +336,14 @@ class City:
             proposed=None,
         )
 
-    def _ended(self, event: EmergencyLifted | EmergencyRejected) -> Emergency:
+    def _ended(self, event: EmergencyLifted | EmergencyRejected, recorded_at: datetime) -> Emergency:
         known = self.emergencies[event.emergency]
         if isinstance(event, EmergencyRejected) or not known.declarations:
-            return replace(known, proposed=None)
+            withdrawn = replace(known.proposed, lifted_at=recorded_at) if known.proposed else known.withdrawn
+            return replace(known, proposed=None, withdrawn=withdrawn)
         *earlier, last = known.declarations
-        return replace(known, declarations=(*earlier, replace(last, lifted=True)), proposed=None)
+        lifted = last if last.lifted_at else replace(last, lifted_at=recorded_at)
+        return replace(known, declarations=(*earlier, lifted), proposed=None)
 
 
 def _override(event: OverrideOpened, position: Position) -> Override:

@@ -16,6 +16,40 @@ from typing import Literal, NamedTuple
 
 from hub.areas import Cover
 from hub.events import LOCATION, DataFrom, Mode, Position, To
+from hub.obstacles import (
+    APPROVED_ENDED,
+    BLOCKED,
+    ERASED,
+    EVERY_TIME,
+    EXPIRED,
+    NEWER_KIND,
+    NO_DELEGATION,
+    NO_DRILL,
+    NO_EMERGENCY,
+    NO_PURPOSE,
+    NO_RELATION,
+    NO_ROSTER_EMERGENCY,
+    NO_ROSTER_KIND,
+    NOT_BEGUN,
+    NOT_LATEST,
+    NOT_LISTED,
+    NOT_MEANT,
+    NOT_ON_ROSTER,
+    OFF_GRID,
+    OTHER_AREA,
+    OTHER_CLASS,
+    OTHER_KIND,
+    OVER,
+    OVERRIDE_OVER,
+    RETIRED,
+    SELF_SERVED,
+    SPENT,
+    TOO_EARLY,
+    UNREGISTERED,
+    WRONG_MODE,
+    WRONG_PURPOSE,
+    Obstacle,
+)
 from hub.policy import City, Declaration, Emergency, Grant, Override, Policy, Recipient
 
 LOCATION_LEVELS = ("exact", "250m", "1km", "10km")
@@ -102,6 +136,25 @@ class Decision:
     openings: tuple[Opening, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One person before one reading: what all grants and overrides are judged by.
+
+    codes: the person's areas, the location's among them while it counts; homes: those that count for a
+    class (R6). since: the earliest start of the emergencies that cover the person. blocks: those that
+    stand against the reader, as (set by the person?, protective?).
+    """
+
+    policy: Policy
+    reader: Recipient
+    mode: Mode
+    codes: tuple[str, ...]
+    homes: tuple[str, ...]
+    since: datetime | None
+    blocks: tuple[tuple[bool, bool], ...]
+    spent: Callable[[Grant], int]
+
+
 class Alert:
     """An emergency that is active at the reading's time, with what each of its declarations covers."""
 
@@ -116,7 +169,7 @@ class Alert:
         start: datetime | None = None
         before: Declaration | None = None
         for declared, covered in self._steps:
-            unbroken = before is not None and not before.lifted and declared.recorded_at < before.until
+            unbroken = before is not None and before.continued_by(declared)
             if not _covers(covered, codes):
                 start = None
             elif start is None or not unbroken:
@@ -195,16 +248,14 @@ class Reading:
         self.real = alerts(city, now.time, exercise=False)
         self.drills = alerts(city, now.time, exercise=True) if ask.exercise else []
 
-    @property
-    def refusal(self) -> str | None:
+    @cached_property
+    def refusal(self) -> Obstacle | None:
         """Why nothing can be open to this reading, whoever it asks about; None where something could."""
         if self.ask.recipient not in self.city.recipients:
-            return f"{self.ask.recipient} is not registered (R6)"
+            return UNREGISTERED
         if self.reader is None:
-            return f"{self.ask.recipient} is retired (R6)"
-        if self.ask.purpose not in self.reader.purposes:
-            return f"{self.ask.recipient} is not registered for the purpose {self.ask.purpose} (R7)"
-        return None
+            return RETIRED
+        return None if self.ask.purpose in self.reader.purposes else NO_PURPOSE
 
     @property
     def needs_places(self) -> bool:
@@ -214,47 +265,68 @@ class Reading:
     @cached_property
     def overrides(self) -> list[Override]:
         """The overrides that are open to this reading, whoever it asks about (R14)."""
-        reader, time = self.reader, self.now.time
-        if reader is None or self.ask.exercise or self.refusal:
-            return []
-        return [
-            override
-            for override in self.city.overrides.values()
-            if override.recipient == reader.id
+        return [override for override in self.city.overrides.values() if self._override_open(override)]
+
+    def _override_open(self, override: Override) -> bool:
+        reader = self.reader
+        return (
+            reader is not None
+            and not self.ask.exercise
+            and self.refusal is None
+            and override.recipient == reader.id
             and override.basis in reader.overrides
             and self.ask.purpose in override.purposes
-            and time < override.until
-        ]
+            and self.now.time < override.until
+        )
 
     def kinds(self) -> list[str]:
         """The introduced kinds that are asked for, by name."""
         asked = self.ask.kinds or ("*",)
         return sorted(kind for kind in self.city.kinds if matches(kind, asked))
 
-    def decide(self, policy: Policy, place: Place | None, spent: Callable[[Grant], int]) -> Decision | None:
-        """What is open of one person; None where nothing is (R3).
+    def case(self, policy: Policy, place: Place | None, spent: Callable[[Grant], int]) -> Case | Obstacle:
+        """What grants and overrides are judged by for one person; the obstacle where nothing can be open at all.
 
-        place: the person's latest location, needed only where `needs_places`. spent: how many
-        disclosures have consumed a grant (R19).
+        place: the person's latest location, needed only where `needs_places`. spent: how many disclosures
+        have consumed a grant (R19).
         """
-        reader = self.reader
-        if reader is None or policy.erased or self.refusal:
-            return None
+        if self.reader is None or self.refusal is not None:
+            return self.refusal or RETIRED
+        if policy.erased:
+            return ERASED
         area = place_area(place, self.now.time, self.real)
         codes = policy.areas if area is None else (*policy.areas, area)
         if self.ask.exercise and not any(_covers(alert.cover, codes) for alert in self.drills):
-            return None
+            return NO_DRILL
         mode = self._mode(codes)
-        since = self._emergency_since(codes)
-        blocks = self._blocks(policy, reader)
-        # the location's area counts for a class only in an emergency (R6)
-        homes = codes if mode == "emergency" else policy.areas
-        openings = [] if blocks else self._grants(policy, reader, homes, mode, since, spent)
+        return Case(
+            policy=policy,
+            reader=self.reader,
+            mode=mode,
+            codes=codes,
+            # the location's area counts for a class only in an emergency (R6)
+            homes=codes if mode == "emergency" else policy.areas,
+            since=self._emergency_since(codes),
+            blocks=self._blocks(policy, self.reader),
+            spent=spent,
+        )
+
+    def decide(self, policy: Policy, place: Place | None, spent: Callable[[Grant], int]) -> Decision | None:
+        """What is open of one person; None where nothing is (R3). The arguments are those of `case`."""
+        case = self.case(policy, place, spent)
+        if isinstance(case, Obstacle):
+            return None
+        openings = []
+        for grant in () if case.blocks else policy.grants.values():
+            if self.grant_obstacle(case, grant) is None:
+                openings.append(self.grant_opening(case, grant))
         for override in self.overrides:
-            if self._override_reaches(override, policy, codes, mode) and self._passes(override, policy, blocks):
-                openings.append(_override_opening(override))
+            if self.override_obstacle(case, override) is None:
+                openings.append(override_opening(override))
+        if not openings:
+            return None
         openings.sort(key=lambda opening: (opening.basis.limited, opening.basis.position))
-        return Decision(mode=mode, openings=tuple(openings)) if openings else None
+        return Decision(mode=case.mode, openings=tuple(openings))
 
     def _mode(self, codes: tuple[str, ...]) -> Mode:
         if self.ask.exercise:
@@ -267,32 +339,31 @@ class Reading:
         starts = [start for alert in running if (start := alert.start(codes)) is not None]
         return min(starts, default=None)
 
-    def _blocks(self, policy: Policy, reader: Recipient) -> list[tuple[bool, bool]]:
-        """The blocks that stand against the reader (R13): by the person themself?, protective?"""
+    def _blocks(self, policy: Policy, reader: Recipient) -> tuple[tuple[bool, bool], ...]:
+        """The blocks that stand against the reader (R13)."""
         found = []
         for to, block in policy.blocks.items():
             had = to.relation is not None and (reader.id, to.relation) in policy.relations_ever
             if to.recipient == reader.id or to.class_ in reader.classes_ever or had:
                 found.append((block.by == policy.person, block.protective))
-        return found
+        return tuple(found)
 
-    def _passes(self, override: Override, policy: Policy, blocks: list[tuple[bool, bool]]) -> bool:
-        """Whether an override goes past the blocks (R13)."""
+    def override_obstacle(self, case: Case, override: Override) -> Obstacle | None:
+        """Why an override opens nothing of the person, kinds aside (R13, R14); None where it does."""
+        if not self._override_open(override):
+            return OVERRIDE_OVER
+        listed = case.policy.listed_as in override.persons
         if override.basis == "life_protection":
-            return not any(own or protective for own, protective in blocks)
-        listed = policy.listed_as in override.persons
-        return listed or not any(protective for _, protective in blocks)
-
-    def _override_reaches(self, override: Override, policy: Policy, codes: tuple[str, ...], mode: Mode) -> bool:
-        """Whether the override is meant for this person (R14), kinds aside."""
-        listed = policy.listed_as in override.persons
-        if override.basis == "life_protection":
-            return listed
-        if not policy.on_roster:
-            return False
-        if not listed and not self._in_areas(override, codes):
-            return False
-        return mode == "emergency" or (listed and self._emergency_near)
+            if not listed:
+                return NOT_LISTED
+            return BLOCKED if any(own or protective for own, protective in case.blocks) else None
+        if not case.policy.on_roster:
+            return NOT_ON_ROSTER
+        if not listed and not self._in_areas(override, case.codes):
+            return NOT_LISTED
+        if case.mode != "emergency" and not (listed and self._emergency_near):
+            return NO_ROSTER_EMERGENCY
+        return BLOCKED if not listed and any(protective for _, protective in case.blocks) else None
 
     def _in_areas(self, override: Override, codes: tuple[str, ...]) -> bool:
         covered, own = self.city.cover(override.areas), self._reader_cover
@@ -312,99 +383,100 @@ class Reading:
     def _emergency_near(self) -> bool:
         """Whether an active emergency covers, or is covered by, a code of the reader's areas (R14)."""
         own = [code for code in (self.reader.areas if self.reader else ()) if code != "*"]
-        return any(
-            _covers(alert.cover, own) or _covers(self._reader_cover, alert.areas) for alert in self.real
-        )
+        return any(_covers(alert.cover, own) or _covers(self._reader_cover, alert.areas) for alert in self.real)
 
-    def _grants(
-        self,
-        policy: Policy,
-        reader: Recipient,
-        homes: tuple[str, ...],
-        mode: Mode,
-        since: datetime | None,
-        spent: Callable[[Grant], int],
-    ) -> list[Opening]:
-        def reaches(grant: Grant) -> bool:
-            """R4–R7 and R16, and that the grant which this one approves reaches too (R8)."""
-            if mode not in grant.modes or self.ask.purpose not in grant.purposes or grant.by == reader.id:
-                return False
-            if not self._in_force(grant, policy, spent) or not self._to(grant.to, policy, reader, homes):
-                return False
-            approved = policy.grants.get(grant.approves) if grant.approves else None
-            return grant.approves is None or (approved is not None and reaches(approved))
+    def grant_obstacle(self, case: Case, grant: Grant) -> Obstacle | None:
+        """Why a grant opens nothing of the person, kinds and blocks aside (R4–R9, R16, R19); None where it does."""
+        if grant.ask == "every_time":
+            return EVERY_TIME
+        if grant.window == "since_emergency" and case.since is None:
+            return NO_EMERGENCY
+        return self._reach_obstacle(case, grant)
 
-        openings = []
-        for grant in policy.grants.values():
-            if grant.ask == "every_time" or not reaches(grant):
-                continue
-            opening = self._opening(grant, policy, since)
-            if opening is not None:
-                openings.append(opening)
-        return openings
+    def _reach_obstacle(self, case: Case, grant: Grant) -> Obstacle | None:
+        """R4–R7, R16 and R19 for the grant, and for the one that it approves (R8)."""
+        if case.mode not in grant.modes:
+            return WRONG_MODE
+        if self.ask.purpose not in grant.purposes:
+            return WRONG_PURPOSE
+        if grant.by == case.reader.id:
+            return SELF_SERVED
+        obstacle = self._force_obstacle(case, grant) or self._to_obstacle(case, grant.to)
+        if obstacle is not None or grant.approves is None:
+            return obstacle
+        approved = case.policy.grants.get(grant.approves)
+        return APPROVED_ENDED if approved is None or self._reach_obstacle(case, approved) else None
 
-    def _in_force(self, grant: Grant, policy: Policy, spent: Callable[[Grant], int]) -> bool:
-        """R4 and R19 for one grant alone."""
+    def _force_obstacle(self, case: Case, grant: Grant) -> Obstacle | None:
+        """R4, R16 and R19 for one grant alone."""
         time = self.now.time
-        if time < grant.start or (grant.until is not None and time >= grant.until):
-            return False
-        if grant.by is not None and not policy.delegated(grant.by, time):
-            return False
-        return grant.uses is None or spent(grant) < grant.uses
+        if time < grant.start:
+            return NOT_BEGUN
+        if grant.until is not None and time >= grant.until:
+            return OVER
+        if grant.by is not None and not case.policy.delegated(grant.by, time):
+            return NO_DELEGATION
+        return SPENT if grant.uses is not None and case.spent(grant) >= grant.uses else None
 
-    def _to(self, to: To, policy: Policy, reader: Recipient, homes: tuple[str, ...]) -> bool:
+    def _to_obstacle(self, case: Case, to: To) -> Obstacle | None:
         if to.recipient is not None:
-            return to.recipient == reader.id
+            return None if to.recipient == case.reader.id else NOT_MEANT
         if to.relation is not None:
-            return (reader.id, to.relation) in policy.relations
-        if to.class_ != reader.class_:
-            return False
-        return self._reader_everywhere or _covers(self._reader_cover, homes)
+            return None if (case.reader.id, to.relation) in case.policy.relations else NO_RELATION
+        if to.class_ != case.reader.class_:
+            return OTHER_CLASS
+        return None if self._reader_everywhere or _covers(self._reader_cover, case.homes) else OTHER_AREA
 
-    def _opening(self, grant: Grant, policy: Policy, since: datetime | None) -> Opening | None:
-        """The grant as an opening; None where its data window reaches nothing now (R9)."""
-        window, start, latest = grant.window, None, False
-        match window:
-            case DataFrom(from_=begin):
-                start = begin
-            case "since_grant":
-                start = grant.start
-            case "since_emergency":
-                if since is None:
-                    return None
-                start = since - BEFORE_EMERGENCY
-            case "latest":
-                latest = True
+    def grant_opening(self, case: Case, grant: Grant) -> Opening:
+        """A grant that opens something, with where its data window begins (R9)."""
+        window, start = grant.window, None
+        if isinstance(window, DataFrom):
+            start = window.from_
+        elif window == "since_grant":
+            start = grant.start
+        elif window == "since_emergency" and case.since is not None:
+            start = case.since - BEFORE_EMERGENCY
         chain = [grant]
-        while chain[-1].approves is not None:
-            chain.append(policy.grants[chain[-1].approves])
+        while (approves := chain[-1].approves) is not None:
+            chain.append(case.policy.grants[approves])
         return Opening(
             basis=Basis("grant", grant.id, grant.position, grant.uses is not None),
             kinds=tuple(chain),
             precision=grant.precision,
             since=start,
-            latest=latest,
+            latest=window == "latest",
         )
 
     def permits(self, decision: Decision, kind: str) -> list[tuple[str, Opening]]:
         """The openings that cover `kind`, each with its level: finest first, then unlimited, then earlier (R9a)."""
+        return self.permits_of(decision.openings, kind)
+
+    def permits_of(self, openings: Iterable[Opening], kind: str) -> list[tuple[str, Opening]]:
+        """As `permits`, of openings in the order of `Decision`."""
         levels = levels_of(kind)
-        found = []
-        for opening in decision.openings:
-            if all(self._covers_kind(terms, kind) for terms in opening.kinds):
-                found.append((levels.index(level(kind, opening.precision)), opening))
+        found = [
+            (levels.index(level(kind, opening.precision)), opening)
+            for opening in openings
+            if self.kind_obstacle(opening, kind) is None
+        ]
         found.sort(key=lambda pair: pair[0])
         return [(levels[allowed], opening) for allowed, opening in found]
 
-    def _covers_kind(self, terms: Grant | Override, kind: str) -> bool:
-        if isinstance(terms, Override):
-            roster_kind = terms.basis != "roster" or self.city.kinds[kind].roster
-            return roster_kind and matches(kind, terms.kinds)
-        if kind in terms.kinds:
-            return True
-        if terms.ask == "each_new_kind" and self.city.kinds[kind].position > terms.position:
-            return False
-        return matches(kind, terms.kinds)
+    def kind_obstacle(self, opening: Opening, kind: str) -> Obstacle | None:
+        """Why an opening does not cover a kind (R8, R14); None where it does."""
+        for terms in opening.kinds:
+            if not matches(kind, terms.kinds):
+                return OTHER_KIND
+            if isinstance(terms, Override):
+                if terms.basis == "roster" and not self.city.kinds[kind].roster:
+                    return NO_ROSTER_KIND
+            elif (
+                terms.ask == "each_new_kind"
+                and kind not in terms.kinds
+                and self.city.kinds[kind].position > terms.position
+            ):
+                return NEWER_KIND
+        return None
 
     def visible(
         self,
@@ -421,29 +493,36 @@ class Reading:
         permits = self.permits(decision, kind)
         if not permits:
             return []
-        ttl_s = self.city.kinds[kind].ttl_s
-        alive = None if ttl_s is None else self.now.time - timedelta(seconds=ttl_s)
         shown = []
         for fact in facts:
-            if alive is not None and fact.effective_at <= alive:
-                continue
             for allowed, opening in permits:
-                if _reaches(opening, fact) and (
-                    kind != LOCATION or allowed == "exact" or in_grid(fact.position)
-                ):
+                if self.fact_obstacle(opening, kind, allowed, fact, in_grid) is None:
                     shown.append(Permit(fact, allowed, opening.basis))
                     break
         return shown
 
+    def fact_obstacle(
+        self,
+        opening: Opening,
+        kind: str,
+        allowed: str,
+        fact: FactRow,
+        in_grid: Callable[[Position], bool],
+    ) -> Obstacle | None:
+        """Why an opening that covers the kind does not show the fact (R9–R11); None where it does."""
+        ttl_s = self.city.kinds[kind].ttl_s
+        if ttl_s is not None and self.now.time - fact.effective_at >= timedelta(seconds=ttl_s):
+            return EXPIRED
+        if opening.latest and not fact.newest:
+            return NOT_LATEST
+        if opening.since is not None and fact.effective_at < opening.since:
+            return TOO_EARLY
+        if kind == LOCATION and allowed != LOCATION_LEVELS[0] and not in_grid(fact.position):
+            return OFF_GRID
+        return None
 
-def _reaches(opening: Opening, fact: FactRow) -> bool:
-    """Whether the opening's data window holds the fact (R9)."""
-    if opening.latest:
-        return fact.newest
-    return opening.since is None or fact.effective_at >= opening.since
 
-
-def _override_opening(override: Override) -> Opening:
+def override_opening(override: Override) -> Opening:
     """An override reaches the latest facts at the finest precision (R14)."""
     return Opening(
         basis=Basis("override", override.id, override.position, False),

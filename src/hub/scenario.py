@@ -18,13 +18,14 @@ from typing import Any, Literal
 
 import yaml
 
+from hub.codec import parse_time
 from hub.disclosure import Answer, Query
 from hub.errors import HubError, Misuse, PayloadError
 from hub.events import Event
 from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
-from hub.schemas import packaged, parse_time
+from hub.schemas import packaged
 
 SOURCE = "scenario"
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
@@ -267,7 +268,10 @@ def _compare(asked: Mapping[str, Any], got: Sight) -> tuple[str, str] | None:
     for fact, basis in (asked.get("because") or {}).items():
         [(type_, id_)] = basis.items()
         if got.because.get(fact) != (type_, id_):
-            return f"{fact} because of {type_} {id_}", f"{fact} because of {' '.join(got.because.get(fact, ('nothing',)))}"
+            return (
+                f"{fact} because of {type_} {id_}",
+                f"{fact} because of {' '.join(got.because.get(fact, ('nothing',)))}",
+            )
     for fact, level in (asked.get("precision") or {}).items():
         if got.precision.get(fact) != level:
             return f"{fact} at {level}", f"{fact} at {got.precision.get(fact, 'no level')}"

@@ -6,10 +6,12 @@ snapshot. What is deleted is overwritten (`secure_delete`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hub.errors import Misuse
@@ -62,3 +64,27 @@ def open_database(path: Path, *, journal: str = "WAL") -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+@contextmanager
+def beside_memory(engine: Engine, tables: Sequence[Table]) -> Iterator[Connection]:
+    """A reading snapshot of the database, attached as `hub`, beside empty copies of `tables` in memory (`main`).
+
+    A name without a schema means the copy where there is one, else the database itself.
+    """
+    memory = create_engine("sqlite://")
+
+    def connected(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None
+        raw.execute("ATTACH DATABASE ? AS hub", (str(engine.url.database),))
+
+    event.listen(memory, "connect", connected)
+    event.listen(memory, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    try:
+        with memory.connect() as connection:
+            for table in tables:
+                table.create(connection, checkfirst=False)
+            yield connection
+            connection.rollback()
+    finally:
+        memory.dispose()

@@ -73,10 +73,7 @@ class Log(Application[UUID]):
         self.engine, self.keyring, self.schemas, self.clock = engine, keyring, schemas, clock
         self.entries = Recorder(engine, clock)
         self.entries.create_tables()
-        envelope = schemas.newest(_ENVELOPE)
-        if envelope is None:
-            raise Tampered("the schema of the envelope is missing")
-        self._envelope = envelope
+        self._envelope = schemas.kind(_ENVELOPE)
         super().__init__()
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:

@@ -141,6 +141,13 @@ class Keyring:
         self._persons.pop(subject, None)
         self._ciphers = {name: cipher for name, cipher in self._ciphers.items() if name[0] != subject}
 
+    def check(self) -> None:
+        """Unwrap every key that there is. Raises Tampered where one was changed."""
+        with self._engine.connect() as connection:
+            for table in (person_key, period_key, hub_key):
+                for wrapped in connection.scalars(select(table.c.wrapped)):
+                    self._unwrap(wrapped)
+
     def subjects(self) -> set[int]:
         """All subjects that have a key."""
         with self._engine.connect() as connection:

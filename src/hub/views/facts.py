@@ -160,4 +160,3 @@ def delete_person(connection: Connection, ordinal: int) -> None:
     """Drop every row of an erased person."""
     connection.execute(delete(fact).where(fact.c.person == ordinal))
     connection.execute(delete(retraction).where(retraction.c.person == ordinal))
-

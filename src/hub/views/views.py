@@ -121,9 +121,7 @@ class Views:
                         self._held[ordinal] = held
         return found
 
-    def places_at(
-        self, connection: Connection, city: City, ordinals: Sequence[int], position: int
-    ) -> dict[int, Place]:
+    def places_at(self, connection: Connection, city: City, ordinals: Sequence[int], position: int) -> dict[int, Place]:
         """Where the latest location puts each person."""
         terms = city.kinds.get(LOCATION)
         if terms is None:

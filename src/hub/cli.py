@@ -1,0 +1,442 @@
+"""The command line, and the composition root: the only reader of the environment and of the clock."""
+
+from __future__ import annotations
+
+import json
+import locale
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hub.disclosure import Query
+    from hub.hub import Hub
+    from hub.log.clock import Clock, SetClock
+
+DATABASE = "HUB_DATABASE_URL"
+MASTER_KEY = "HUB_MASTER_KEY_FILE"
+POLICY = "HUB_HAZARD_POLICY"
+DEFAULT_DATABASE = "sqlite:///hub-data/hub.sqlite3"
+
+app = typer.Typer(
+    name="hub",
+    help="The hub: a city's data exchange for disaster response, by the citizens' consent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
+app.add_typer(clock_app, name="clock")
+connectors_app = typer.Typer(help="The connectors that are installed.", no_args_is_help=True)
+app.add_typer(connectors_app, name="connectors")
+
+Database = Annotated[
+    str | None,
+    typer.Option("--database", envvar=DATABASE, metavar="URL", help=f"The database; default {DEFAULT_DATABASE}."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it was at this time, with its offset.")]
+AtPosition = Annotated[int | None, typer.Option("--position", metavar="N", help="As it was at this position.")]
+Exercise = Annotated[bool, typer.Option("--exercise", help="A drill's reading.")]
+
+
+def main() -> None:
+    """Run a command; errors go to standard error with status 1, misuse with 2."""
+    from hub.errors import HubError, Misuse
+
+    try:
+        app()
+    except Misuse as error:
+        _fail(error, 2)
+    except HubError as error:
+        _fail(error, 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(error: Exception, status: int) -> None:
+    sys.stderr.write(f"hub: {error}\n")
+    sys.exit(status)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _print_json(value: Any) -> None:
+    _say(json.dumps(value, ensure_ascii=False))
+
+
+def _time(text: str | None, option: str = "--at") -> datetime | None:
+    from hub.codec import parse_time
+    from hub.errors import Misuse, PayloadError
+
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except PayloadError as error:
+        raise Misuse(f"{option}: {error.reason}") from None
+
+
+def _key_file(name: str) -> bytes | None:
+    from hub.errors import Misuse
+
+    path = os.environ.get(name)
+    if path is None:
+        return None
+    try:
+        return bytes.fromhex(Path(path).read_text().strip())
+    except (OSError, ValueError):
+        raise Misuse(f"{name} names no file that holds a key of 32 bytes in hexadecimal") from None
+
+
+def _policy() -> Any:
+    from hub import hazards
+    from hub.errors import Misuse
+
+    path = os.environ.get(POLICY)
+    if path is None:
+        return None
+    try:
+        return hazards.load(Path(path).read_bytes())
+    except OSError:
+        raise Misuse(f"{POLICY} names no file that can be read") from None
+
+
+@contextmanager
+def _hub(database: str | None, *, clock: Clock | None = None, create: bool = False) -> Iterator[Hub]:
+    """The hub of a command. A database that replays the past goes on at its own last time."""
+    from hub.errors import Misuse
+    from hub.hub import Hub
+    from hub.log.clock import SetClock, WatchedClock
+    from hub.log.database import parse_url
+
+    url = database or DEFAULT_DATABASE
+    if not create and not Path(parse_url(url).database or "").exists():
+        raise Misuse("there is no database yet; run: hub init")
+    clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
+    hub = Hub.open(url, clock, master=_key_file(MASTER_KEY), policy=_policy())
+    try:
+        if hub.simulated and not isinstance(clock, SetClock):
+            hub.close()
+            with hub.log.entries.snapshot() as (_, end):
+                last = end.recorded_at or datetime.now(UTC)
+            hub = Hub.open(url, SetClock(last), master=_key_file(MASTER_KEY), policy=_policy())
+        yield hub
+    finally:
+        hub.close()
+
+
+@app.command()
+def init(database: Database = None) -> None:
+    """Make a database and introduce the packaged kinds and the city's areas to it."""
+    with _hub(database, create=True) as hub:
+        done = hub.init()
+    _say("The database is ready." if done else "The database was ready already; nothing was changed.")
+
+
+@app.command("import")
+def import_(
+    connector: Annotated[str, typer.Argument(help="The connector's name; `hub connectors list` shows them.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files.")],
+    database: Database = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Replay the past: the clock is each payload's own report time.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take in files of a source. A payload that was received before changes nothing."""
+    from hub.connector import find
+    from hub.errors import Misuse
+    from hub.importing import import_files
+    from hub.log.clock import SetClock
+
+    plugin = find(connector)
+    clock = SetClock(datetime(1970, 1, 1, tzinfo=UTC)) if simulate else None
+    refused = False
+    with _hub(database, clock=clock, create=True) as hub:
+        if simulate:
+            hub.simulate()
+        elif hub.simulated:
+            raise Misuse("this database replays the past; add --simulate, or choose another database")
+        hub.init()
+        for done in import_files(hub, plugin, paths, clock):
+            refused = refused or done.status == "refused"
+            if as_json:
+                _print_json(done.as_dict())
+            else:
+                kinds = ", ".join(f"{kind} at {position}" for position, kind, _ in done.events)
+                _say(f"{done.path}: {done.status}{': ' if done.reason or kinds else ''}{done.reason or kinds}")
+    if refused:
+        sys.exit(1)
+
+
+@app.command()
+def emergencies(database: Database = None, at: At = None, as_json: Json = False) -> None:
+    """The emergencies: proposed, active, ended."""
+    with _hub(database) as hub:
+        rows = hub.audit.emergencies(_time(at))
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        _say("No emergency was ever declared or proposed.")
+    for row in rows:
+        drill = " (exercise)" if row["exercise"] else ""
+        _say(f"{row['state']:9}{row['hazard']}{drill}  {row['since']} – {row['until']}  {row['emergency']}")
+        _say(f"         {' '.join(row['areas'])}")
+
+
+@app.command()
+def replay(
+    recipient: Annotated[str, typer.Option("--recipient", help="Who asked.")],
+    purpose: Annotated[str, typer.Option("--purpose", help="What for.")],
+    database: Database = None,
+    exercise: Exercise = False,
+    at: At = None,
+    position: AtPosition = None,
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind or pattern; may be repeated.")] = None,
+    persons: Annotated[list[str] | None, typer.Option("--person", help="Only this person; may be repeated.")] = None,
+    history: Annotated[bool, typer.Option("--history", help="Every visible item, not only the newest.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What a recipient would be answered: now, at a time, or at a position. It is a look, and is recorded as one."""
+    from hub.disclosure import Query
+
+    with _hub(database) as hub:
+        query = Query(
+            recipient=recipient,
+            purpose=purpose,
+            exercise=exercise,
+            kinds=tuple(kinds or ()),
+            persons=tuple(map(hub.disclosure.name_of, persons)) if persons else None,
+            history=history,
+        )
+        done = hub.audit.replay(query, position=position, time=_time(at), actor=_actor())
+        if done.erased:
+            sys.stderr.write(f"hub: {done.erased} of the persons asked for: erased\n")
+        if done.hypothetical:
+            sys.stderr.write("hub: hypothetical: the log had gone on before that time\n")
+    _show_answer(done.answer.body, as_json)
+
+
+def _show_answer(body: bytes, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(body + b"\n")
+        sys.stdout.flush()
+        return
+    answer = json.loads(body)
+    _say(f"{answer['recipient']}, {answer['purpose']}, {answer['time']}: {len(answer['persons'])} persons")
+    for person in answer["persons"]:
+        _say(f"{person['person']} ({person['mode']})")
+        for item in person["items"]:
+            [(basis, name)] = item["basis"].items()
+            _say(f"  {item['recorded_at']}  {item['kind']}  {item['precision']}  {basis} {name}")
+
+
+def _actor() -> str:
+    """Who runs the command, as the machine knows it; identity comes with a later release."""
+    import getpass
+
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"
+
+
+@app.command()
+def explain(
+    recipient: Annotated[str, typer.Option("--recipient", help="Who asks.")],
+    purpose: Annotated[str, typer.Option("--purpose", help="What for.")],
+    person: Annotated[str, typer.Option("--person", help="About whom.")],
+    database: Database = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
+    event: Annotated[str | None, typer.Option("--event", help="Only the fact with this id.")] = None,
+    exercise: Exercise = False,
+    at: At = None,
+    position: AtPosition = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default by locale.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Why a recipient sees something of a person, and why not, with the rules' numbers."""
+    with _hub(database) as hub:
+        done = hub.audit.explain(
+            recipient=recipient,
+            purpose=purpose,
+            person=person,
+            kind=kind,
+            event=event,
+            exercise=exercise,
+            position=position,
+            time=_time(at),
+            actor=_actor(),
+        )
+    japanese = _lang(lang) == "ja"
+    lines = [(r.holds, r.text_ja if japanese else r.text, r.rule) for r in done.lines]
+    if as_json:
+        rows = [{"holds": holds, "text": text, "rule": rule} for holds, text, rule in lines]
+        _print_json({"shown": done.shown, "lines": rows})
+        return
+    for holds, text, rule in lines:
+        _say(f"{'+' if holds else '-'} {text} ({rule})")
+    _say(("提供される。" if done.shown else "提供されない。") if japanese else f"{'Shown' if done.shown else 'Not shown'}.")
+
+
+def _lang(given: str | None) -> str:
+    from hub.errors import Misuse
+
+    if given is None:
+        name = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+        return "ja" if (name or locale.getlocale()[0] or "").startswith("ja") else "en"
+    if given not in ("ja", "en"):
+        raise Misuse("--lang is ja or en")
+    return given
+
+
+@app.command()
+def verify(
+    database: Database = None,
+    log_only: Annotated[bool, typer.Option("--log-only", help="Leave the views out: quicker on a large log.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Derive positions, leaves, root, identities and views again, and compare."""
+    with _hub(database) as hub:
+        done = hub.audit.verify(views=not log_only)
+    if as_json:
+        _print_json(
+            {
+                "size": done.size,
+                "root": done.root.hex(),
+                "opened": done.opened,
+                "closed": done.closed,
+                "disclosures": done.disclosures,
+                "view_rows": done.view_rows,
+            }
+        )
+        return
+    views = "the views were left out" if log_only else f"{done.view_rows} rows of views follow from it"
+    _say(f"The log holds: {done.size} entries, {done.opened} opened, {done.closed} closed for ever; {views}.")
+    _say(f"Root {done.root.hex()}")
+
+
+@app.command()
+def rebuild(database: Database = None) -> None:
+    """Drop all views and derive them again from the log."""
+    with _hub(database) as hub:
+        count = hub.views.rebuild()
+    _say(f"All views were derived again from {count} entries.")
+
+
+@app.command()
+def scenario(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files (YAML).")],
+    as_json: Json = False,
+) -> None:
+    """Play scenario files: the rules by example, or a what-if of your own."""
+    from hub.scenario import play
+
+    played, different = 0, []
+    for path in paths:
+        for title, found in play(path):
+            played += 1
+            different += found
+            for difference in found if not as_json else ():
+                _say(str(difference))
+            if as_json:
+                steps = [{"step": d.step, "wanted": d.wanted, "got": d.got} for d in found]
+                _print_json({"file": path.name, "title": title, "differences": steps})
+    if not as_json:
+        _say(f"{played} scenarios, {len(different)} differences.")
+    if different:
+        sys.exit(1)
+
+
+@clock_app.command("accept")
+def clock_accept(database: Database = None) -> None:
+    """Say that the machine's clock is right as it is now, after a leap or a long pause."""
+    with _hub(database) as hub:
+        now = hub.log.entries.accept_clock()
+    _say(f"Accepted: {now.isoformat(timespec='seconds')}")
+
+
+@connectors_app.command("list")
+def connectors_list(as_json: Json = False) -> None:
+    """The connectors that are installed, and those that do not load."""
+    from hub.connector import installed
+
+    rows = installed()
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        _say(f"{row['name']:12}{', '.join(row['kinds']) if row['error'] is None else 'does not load: ' + row['error']}")
+
+
+@app.command()
+def demo(
+    people: Annotated[int, typer.Option("--people", min=20, max=100_000, help="How many citizens.")] = 2_000,
+    seed: Annotated[int, typer.Option("--seed", help="Another number, another city.")] = 1,
+    telegram: Annotated[
+        Path | None, typer.Option("--telegram", metavar="FILE", help="A real JMA telegram instead of our own.")
+    ] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default by locale.")] = None,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Do not serve pages afterwards.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The main job on one screen: a city, an earthquake, who saw what, and the proof."""
+    from hub.errors import Misuse
+
+    language = _lang(lang)
+    try:
+        payload = telegram.read_bytes() if telegram else None
+    except OSError:
+        raise Misuse("--telegram names no file that can be read") from None
+    with _demo_hub() as (hub, clock, console):
+        from hub.city import run
+
+        figures = run(hub, clock, console(as_json), people=people, seed=seed, lang=language, telegram=payload)
+    if as_json:
+        _print_json(figures)
+
+
+@contextmanager
+def _demo_hub() -> Iterator[tuple[Hub, SetClock, Callable[[bool], Console]]]:
+    import tempfile
+
+    from rich.console import Console
+
+    from hub.hub import Hub
+    from hub.log.clock import SetClock
+
+    clock = SetClock(datetime(2000, 1, 1, tzinfo=UTC))
+    with tempfile.TemporaryDirectory(prefix="hub-demo-") as folder:
+        hub = Hub.open(f"sqlite:///{folder}/hub.sqlite3", clock)
+        try:
+            yield hub, clock, lambda quiet: Console(quiet=quiet)
+        finally:
+            hub.close()
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes: a look, not a figure.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say what costs what.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine, each figure beside its floor."""
+    from hub.bench import run
+
+    run(quick=quick, profile=profile, as_json=as_json)
