@@ -661,11 +661,11 @@ class Naive:
         return "*" in registered["areas"] or self.any_covers(ask.now.d, registered["areas"], areas)
 
     def serves(self, ask: Ask, mode: str, grant: Entry) -> bool:
-        """R4-R7: in force, in this mode, for this reader and purpose; an approval's parent as well (R8)."""
+        """R5-R7: in this mode, for this reader and purpose; an approval's parent as well (R8)."""
         data = grant.data
         if mode not in data["modes"] or ask.purpose not in data["purposes"]:
             return False
-        if not self.addressed(ask, data["person"], mode, data["to"]) or not self.in_force(ask.now, grant):
+        if not self.addressed(ask, data["person"], mode, data["to"]):
             return False
         parent = self.parent(ask.now.d, grant)
         return parent is None or self.serves(ask, mode, parent)
@@ -726,7 +726,9 @@ class Naive:
     def permits_by_grant(self, ask: Ask, person: str, mode: str) -> Iterator[Permit]:
         """R4-R9a: what the person's grants allow, blocks aside."""
         for grant in self.of_person(ask.now.d, person, "consent.granted"):
-            if self.by_the_reader(ask, grant) or not self.serves(ask, mode, grant):
+            if not self.in_force(ask.now, grant) or not self.serves(ask, mode, grant):
+                continue
+            if self.by_the_reader(ask, grant):
                 continue
             basis = ("grant", grant.data["grant"])
             limited = grant.data.get("uses") is not None

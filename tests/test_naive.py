@@ -436,7 +436,6 @@ def serves_alone(hub: Naive, ask: Ask, mode: str, grant: Entry) -> bool:
         mode in data["modes"]
         and ask.purpose in data["purposes"]
         and hub.addressed(ask, data["person"], mode, data["to"])
-        and hub.in_force(ask.now, grant)
     )
 
 

@@ -665,14 +665,12 @@ class Story:
             rng, "consent.granted", {name: value for name, value in data.items() if value is not None}
         )
 
-    def asked(self, rng: Random, recipient: str, **fields: Any) -> Step:
-        """A question by the recipient, for a purpose of theirs."""
+    def asked(self, rng: Random, recipient: str, at: datetime | None = None, **fields: Any) -> Step:
+        """A question by the recipient, for a purpose of theirs; at that very moment, if one is given."""
         known = self.registrations.get(recipient, {}).get("purposes") or PURPOSES
-        step = {
-            "at": self.tick(rng).isoformat(),
-            "expect": {"recipient": recipient, "purpose": rng.choice(known)},
-        }
-        step["expect"] |= fields
+        self.now = max(self.now, at or self.now)
+        query = {"recipient": recipient, "purpose": rng.choice(known), **fields}
+        step = {"at": (at or self.tick(rng)).isoformat(), "expect": query}
         self.steps.append(step)
         return step
 
@@ -767,10 +765,7 @@ class Story:
     def plot_against_a_block(self, rng: Random) -> Iterator[Step]:
         """R13, R14: an override of either basis, blocks of the person or a delegate, replaced or not."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
-        basis, to = (
-            rng.choice(BASES),
-            rng.choice(({"recipient": recipient}, {"recipient": recipient}, self.to(rng))),
-        )
+        basis, to = rng.choice(BASES), {"recipient": recipient}
         delegate = rng.choice([d for d in DELEGATES if d != person])
         yield self.registers(rng, recipient, overrides=[basis], areas=rng.choice((["07"], ["*"], ["07202"])))
         yield self.moved(rng, person, "07202")
@@ -783,7 +778,7 @@ class Story:
             {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
         )
         yield self.opened(rng, recipient, basis, **whom)
-        for _ in range(rng.choice((1, 1, 2))):
+        for _ in range(2):
             data = {"person": person, "to": to, "protective": chance(rng, 0.5)}
             yield self.step(rng, "block.added", data | ({"by": delegate} if chance(rng, 0.4) else {}))
             yield self.asked(rng, recipient)
@@ -796,35 +791,96 @@ class Story:
         return rng.choice(kinds) if kinds else None
 
     def plot_of_the_roster(self, rng: Random) -> Iterator[Step]:
-        """R14: by areas or by name; an emergency at home, at the recipient, or far away."""
+        """R14: by areas or by name; an emergency at home, at the recipient, or far away; closed again."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
-        areas = rng.choice((["*"], ["07203"], ["07202"], ["07"], ["13", "*"], ["07202-12"]))
-        yield self.registers(rng, recipient, overrides=["roster"], areas=areas)
-        yield self.moved(rng, person, *rng.choice((["07202"], ["07202", "07203"], ["13104"])))
-        yield self.step(rng, "roster.listed", {"person": person})
+        registered, home, emergency, whom = rng.choice(NEIGHBOURHOODS)
+        yield self.registers(rng, recipient, overrides=["roster"], areas=registered)
+        yield self.moved(rng, person, *home)
+        if chance(rng, 0.85):
+            yield self.step(rng, "roster.listed", {"person": person})
         yield self.a_fact(rng, person, self.for_roster(rng))
-        yield self.opened(
-            rng, recipient, "roster", **rng.choice(({"persons": [person]}, {"areas": ["07202"]}))
-        )
+        opened = self.opened(rng, recipient, "roster", **{whom: [person] if whom == "persons" else ["07202"]})
+        yield opened
         yield self.asked(rng, recipient)
-        yield self.declared(
-            rng, rng.choice(EMERGENCIES), rng.choice((["07202", "07203"], ["07202-12"], ["13"], ["47"]))
-        )
+        yield self.declared(rng, rng.choice(EMERGENCIES), emergency)
+        yield self.asked(rng, recipient)
+        yield self.step(rng, "override.closed", {"override": opened["data"]["override"]})
         yield self.asked(rng, recipient)
 
     def plot_of_an_area(self, rng: Random) -> Iterator[Step]:
-        """R10: an area that contains something, then something else."""
+        """R10: an area that contains something, then something else, or what contains more."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
-        area, home = rng.choice((("07203", "m5639179414"), ("07202-12", "07203-12"), ("m5640", "13104")))
+        area, home = rng.choice((("07203", "m5639179414"), ("07202-12", "m5639179414"), ("m5640", "13104")))
         yield self.moved(rng, person, home)
         yield self.a_grant(rng, person, {"recipient": recipient}, modes=["emergency"])
         yield self.a_fact(rng, person)
         yield self.declared(rng, rng.choice(EMERGENCIES), [area])
-        contents = [["m563917"], ["07203-12"], ["13"], []]
+        contents = [["m563917"], ["07202-1"], ["13"], []]
         rng.shuffle(contents)
+        if chance(rng, 0.5):
+            yield self.step(rng, "area.introduced", {"area": "07202-1", "contains": [home[:6]]})
         for contains in contents[:3]:
             yield self.step(rng, "area.introduced", {"area": area, "contains": contains})
             yield self.asked(rng, recipient)
+
+    def plot_of_an_end(self, rng: Random) -> Iterator[Step]:
+        """R4, R10, R11, R14, R16: a moment before the end, and at it."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        what, to = (
+            rng.choice(("valid_from", "valid_until", "ttl", "emergency", "delegation")),
+            {"recipient": recipient},
+        )
+        yield self.moved(rng, person, "07202")
+        end = self.now + timedelta(hours=rng.choice((1, 2, 3)))
+        until, fields = end.isoformat(), {}
+        if what == "delegation":
+            yield self.step(rng, "delegation.added", {"person": person, "delegate": "son", "until": until})
+            fields = {"by": "son"}
+        if what == "emergency":
+            yield self.declared(rng, rng.choice(EMERGENCIES), ["07202"], until=until)
+            fields = {"modes": [rng.choice(("emergency", "normal"))]}
+        if what.startswith("valid"):
+            fields = {what: until}
+        yield self.a_grant(rng, person, to, **fields)
+        mortal = [kind for kind, data in self.introduced.items() if data.get("ttl_s")]
+        kind = rng.choice(mortal) if mortal and what == "ttl" else rng.choice(list(self.introduced))
+        if what == "ttl":
+            end = self.now + timedelta(seconds=self.introduced[kind].get("ttl_s") or 3600)
+        yield self.a_fact(rng, person, kind, occurred_at=self.now.isoformat())
+        yield self.asked(rng, recipient, at=end - MILLISECOND)
+        yield self.asked(rng, recipient, at=end)
+
+    def plot_of_a_tie(self, rng: Random) -> Iterator[Step]:
+        """R9: two facts of one moment; the greater position is the latest."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        kind, at = rng.choice(list(self.introduced)), self.now.isoformat()
+        yield self.a_grant(rng, person, {"recipient": recipient}, data=rng.choice(("latest", None)))
+        payload = self.payload(rng, kind)
+        for _ in range(2):
+            yield self.step(rng, kind, {"person": person, "occurred_at": at, **payload}, self.name("f"))
+        yield self.asked(rng, recipient)
+
+    def plot_of_a_relation(self, rng: Random) -> Iterator[Step]:
+        """R6: while it lasts; another role is another relation."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        data = {"person": person, "recipient": recipient, "role": rng.choice(ROLES)}
+        yield self.a_grant(rng, person, {"relation": rng.choice((data["role"], *ROLES))})
+        yield self.step(rng, "relation.added", data)
+        yield self.a_fact(rng, person)
+        yield self.asked(rng, recipient)
+        yield self.step(rng, "relation.ended", data)
+        yield self.asked(rng, recipient)
+
+    def plot_of_a_recipient(self, rng: Random) -> Iterator[Step]:
+        """R1a, R6: retired for good."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        yield self.a_grant(rng, person, {"recipient": recipient})
+        yield self.a_fact(rng, person)
+        yield self.asked(rng, recipient)
+        if chance(rng, 0.4):
+            yield self.step(rng, "recipient.retired", {"recipient": recipient})
+        yield self.registers(rng, recipient)
+        yield self.asked(rng, recipient)
 
     def plot_of_a_visitor(self, rng: Random) -> Iterator[Step]:
         """R6, R10, R17: a class reaches a visitor in an emergency only, neither at peace nor in a drill."""
@@ -908,6 +964,18 @@ class Story:
         return self.step(rng, "rumour.spread", {"person": self.person(rng)}, self.name("f"))
 
 
+# Areas of the recipient, of the person and of an emergency; by what an override names the person.
+NEIGHBOURHOODS = (
+    (["07203"], ["07202", "07203"], ["07202"], "areas"),
+    (["07203"], ["07202", "07203"], ["07"], "areas"),
+    (["*"], ["07202"], ["07202"], "areas"),
+    (["07"], ["07202"], ["07202"], "areas"),
+    (["*"], ["13104"], ["47"], "persons"),
+    (["47", "*"], ["13104"], ["47"], "persons"),
+    (["07"], ["13104"], ["07202-12"], "persons"),
+    (["07202-12"], ["13104"], ["07202"], "persons"),
+    (["07202"], ["13104"], ["47"], "persons"),
+)
 NO_DELEGATE = {
     "delegation.added": ("person", "by", "delegate"),
     "delegation.ended": ("person", "by", "delegate"),

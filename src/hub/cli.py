@@ -18,7 +18,6 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hub.disclosure import Query
     from hub.hub import Hub
     from hub.log.clock import Clock, SetClock
 
@@ -207,8 +206,8 @@ def replay(
     exercise: Exercise = False,
     at: At = None,
     position: AtPosition = None,
-    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind or pattern; may be repeated.")] = None,
-    persons: Annotated[list[str] | None, typer.Option("--person", help="Only this person; may be repeated.")] = None,
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind or pattern; repeatable.")] = None,
+    persons: Annotated[list[str] | None, typer.Option("--person", help="Only this person; repeatable.")] = None,
     history: Annotated[bool, typer.Option("--history", help="Every visible item, not only the newest.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -292,7 +291,11 @@ def explain(
         return
     for holds, text, rule in lines:
         _say(f"{'+' if holds else '-'} {text} ({rule})")
-    _say(("提供される。" if done.shown else "提供されない。") if japanese else f"{'Shown' if done.shown else 'Not shown'}.")
+    _say(
+        ("提供される。" if done.shown else "提供されない。")
+        if japanese
+        else f"{'Shown' if done.shown else 'Not shown'}."
+    )
 
 
 def _lang(given: str | None) -> str:

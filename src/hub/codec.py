@@ -82,7 +82,8 @@ def compile_schema(schema: Any, named: Named) -> tuple[Encode, Decode]:
             return compile_schema(inner, named)
         case str():
             return named[schema] if schema in named else _PRIMITIVES[schema]
-    raise ValueError("a type that the codec does not know")
+        case _:
+            raise ValueError("a type that the codec does not know")
 
 
 def _record(parts: list[tuple[str, bool, Encode, Decode]]) -> tuple[Encode, Decode]:
@@ -181,7 +182,8 @@ def _shape(value: Any) -> str:
             return "object"
         case bytes():
             return "bytes"
-    return "other"
+        case _:
+            return "other"
 
 
 def _enum(symbols: list[str]) -> tuple[Encode, Decode]:
@@ -205,16 +207,17 @@ def _array(encode_item: Encode, decode_item: Decode) -> tuple[Encode, Decode]:
             raise PayloadError("is no list")
         if value:
             out += _zigzag(len(value))
-            index = 0
+            done = 0
             try:
-                for index, item in enumerate(value):
+                for item in value:
                     encode_item(item, out)
+                    done += 1
             except PayloadError as error:
-                raise _deeper(f"[{index}]", error) from None
+                raise _deeper(f"[{done}]", error) from None
         out.append(0)
 
     def decode(encoded: bytes, at: int) -> tuple[Any, int]:
-        items = []
+        items: list[Any] = []
         while True:
             count, at = _block(encoded, at)
             if count == 0:
@@ -241,7 +244,7 @@ def _map(encode_item: Encode, decode_item: Decode) -> tuple[Encode, Decode]:
         out.append(0)
 
     def decode(encoded: bytes, at: int) -> tuple[Any, int]:
-        found = {}
+        found: dict[str, Any] = {}
         while True:
             count, at = _block(encoded, at)
             if count == 0:

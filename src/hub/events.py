@@ -8,7 +8,7 @@ describes. Fields are those of the table in docs/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, NewType
@@ -414,12 +414,15 @@ def control(event: Event) -> Control:
     Fields that no rule asks for (a contact, a message) stay in the log and are left out here.
     """
     known = _FIELDS[event.kind]
-    said: dict[str, Any] = {"person": event.person} if "person" in known else {}
+    said: dict[str, Any] = {}
+    if "person" in known:
+        said["person"] = event.person
     for name, value in event.data.items():
         name = _KEYWORDS.get(name, name)
         if value is not None and name in known:
             said[name] = _part(name, value)
-    return CONTROLS[event.kind](**said)
+    make: Callable[..., Control] = CONTROLS[event.kind]
+    return make(**said)
 
 
 def _part(name: str, value: Any) -> Any:

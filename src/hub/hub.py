@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,10 @@ class Hub:
         return True
 
     def simulate(self) -> None:
-        """Mark the database for ever as one whose clock is the payloads' own. Raises Misuse where real events are in it."""
+        """Mark the database for ever as one whose clock is the payloads' own.
+
+        Raises Misuse where real events are in it.
+        """
         if self.simulated:
             return
         if not self.empty:
@@ -133,9 +137,7 @@ def areas() -> list[Event]:
     """`area.introduced` for each area of the city, with the grid squares that lie in it."""
     said = json.loads(Path(__file__).with_name("city-areas.json").read_bytes())
     return [
-        Event(
-            source=HUB, id=f"area:{area}", kind="area.introduced", data={"area": area, "contains": said[area]}
-        )
+        Event(source=HUB, id=f"area:{area}", kind="area.introduced", data={"area": area, "contains": said[area]})
         for area in sorted(said)
     ]
 
@@ -155,10 +157,8 @@ def _master(path: Path) -> bytes:
             file.write(os.urandom(32).hex() + "\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with suppress(FileExistsError):  # another process made it in the meantime: that one counts
             os.link(fresh, path)
-        except FileExistsError:
-            pass  # another process made it in the meantime: that one counts
         os.unlink(fresh)
     try:
         return bytes.fromhex(path.read_text().strip())

@@ -151,7 +151,8 @@ class Intake:
                 return digest("grant", event.data["grant"])
             case "override.opened":
                 return digest("override", event.data["override"])
-        return NO_CLAIM
+            case _:
+                return NO_CLAIM
 
     def _pseudonymous(self, event: Event) -> Event:
         """Outside a person's own events a person is named by digest, so that an erasure leaves no name behind."""
@@ -357,6 +358,8 @@ def check_delegate(said: PersonControl, policy: Policy, append: Append) -> None:
         case DelegationAdded() | DelegationEnded() | RelationAdded() | RelationEnded() | PersonErased():
             if active:
                 raise Refused("a delegate may not do this", rule="R16", path="by", kind=kind)
+        case _:
+            pass  # who else may append what is the table of authorities' matter
     if isinstance(said, BlockAdded | BlockRemoved):
         standing = policy.blocks.get(said.to)
         if standing is not None and standing.by != by:
@@ -390,6 +393,8 @@ def check_city(said: Control, city: City, append: Append) -> None:
                 raise Refused("is more than 72 hours ahead", rule="R14", path="until", kind=kind)
             if said.basis == "life_protection" and not said.persons:
                 raise Refused("lists no person", rule="R14", path="persons", kind=kind)
+        case _:
+            pass
 
 
 _KIND_OF = {cls: kind for kind, cls in CONTROLS.items()}

@@ -164,7 +164,7 @@ class Alert:
         self.areas, self.cover = emergency.declarations[-1].areas, self._steps[-1][1]
 
     def start(self, codes: Iterable[str]) -> datetime | None:
-        """When it began for these codes: the first declaration of the run that is under way (R10). None: not covered."""
+        """When it began for these codes: the first declaration of the run under way (R10). None: not covered."""
         codes = tuple(codes)
         start: datetime | None = None
         before: Declaration | None = None
@@ -259,7 +259,7 @@ class Reading:
 
     @property
     def needs_places(self) -> bool:
-        """Whether where people are can matter: a location's area counts only in an emergency or an exercise (R6, R10)."""
+        """Whether where people are can matter: a location's area counts only in an emergency or a drill (R6, R10)."""
         return bool(self.real or self.drills)
 
     @cached_property

@@ -80,13 +80,12 @@ class World:
     ) -> Literal["accepted", "duplicate", "refused"]:
         """Hand one event to intake; `data` is flat, as in a scenario's step."""
         self.clock.set(at)
-        if id is None:
-            self._unnamed += 1
-            id = f"step-{self._unnamed}"
+        self._unnamed += id is None
+        name = f"step-{self._unnamed}" if id is None else id
         try:
-            event = flat_event(kind, data, id)
+            event = flat_event(kind, data, name)
         except PayloadError as error:
-            self.last = Result(event=Event(source=SOURCE, id=id, kind=kind), status="refused", error=error)
+            self.last = Result(event=Event(source=SOURCE, id=name, kind=kind), status="refused", error=error)
             return "refused"
         [self.last] = self.hub.intake.take([event])
         return self.last.status
@@ -192,7 +191,7 @@ def _digits(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
     try:
         return Decimal(node.value.replace("_", ""))
     except ArithmeticError:
-        return loader.construct_yaml_float(node)  # type: ignore[no-untyped-call]
+        return loader.construct_yaml_float(node)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _digits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -67,7 +67,7 @@ class Closed:
 class Log(Application[UUID]):
     """The entries of one hub."""
 
-    name: ClassVar[str] = "hub"
+    name = "hub"
 
     def __init__(self, engine: Engine, keyring: Keyring, schemas: Schemas, clock: Clock) -> None:
         self.engine, self.keyring, self.schemas, self.clock = engine, keyring, schemas, clock

@@ -154,7 +154,7 @@ class Append:
         """Take the next position for a sealed state."""
         position = self.position + 1
         recorded_us = micros(self.now)
-        row = {
+        row: dict[str, Any] = {
             "position": position,
             "recorded_us": recorded_us,
             "subject": subject,

@@ -158,7 +158,7 @@ class Keyring:
         return hmac.digest(self._person(subject), b"hub/" + purpose.encode(), "sha256")
 
     def seal(self, subject: int, plaintext: bytes, *, kind: str, month: int, bound_to: bytes) -> bytes:
-        """The state that holds `plaintext`, readable only with the subject's key. `bound_to` must be equal when opened."""
+        """The state that holds `plaintext`, for the subject's key; `bound_to` must be equal when it is opened."""
         random = os.urandom(_NONCE + _SALT)
         nonce, salt = random[:_NONCE], random[_NONCE:]
         salted = salt + plaintext

@@ -83,7 +83,7 @@ class Facts:
         connection.execute(insert(fact), [{k: v for k, v in row.items() if k != "identity"} for row in rows])
 
     def _early(self, connection: Connection, identities: list[bytes]) -> set[tuple[bytes, int]]:
-        found = set()
+        found: set[tuple[bytes, int]] = set()
         for at in range(0, len(identities), 500):
             query = select(retraction.c.target, retraction.c.person)
             rows = connection.execute(query.where(retraction.c.target.in_(identities[at : at + 500])))

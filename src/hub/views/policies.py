@@ -68,7 +68,8 @@ class Policies:
                 return self._log.keyring.number("relation/recipient", event.recipient)
             case RosterListed():
                 return self._log.keyring.number("roster")
-        return _NOBODY
+            case _:
+                return _NOBODY
 
     def candidates(
         self, connection: Connection, recipient: str, class_: str, position: int, *, roster: bool

@@ -40,7 +40,7 @@ def spent(connection: Connection, ordinals: Sequence[int], position: int) -> dic
         query = select(consumed.c.grant, func.count()).where(
             consumed.c.person.in_(ordinals[at : at + 500]), consumed.c.position <= position
         )
-        found.update({grant: count for grant, count in connection.execute(query.group_by(consumed.c.grant))})
+        found.update((grant, count) for grant, count in connection.execute(query.group_by(consumed.c.grant)))
     return found
 
 

@@ -289,8 +289,9 @@ class Change:
                 self._control(entry, control(event), identity, claim)
             case Entry(event=event) if event.kind == DISCLOSED:
                 self._disclosed(entry)
-            case Entry(event=event) if event.kind in self.city.kinds:
-                self._facts.append(self.views.facts.row(entry, self.city.kinds[event.kind], identity))
+            case Entry(event=event):
+                if event.kind in self.city.kinds:
+                    self._facts.append(self.views.facts.row(entry, self.city.kinds[event.kind], identity))
 
     def flush(self) -> None:
         """Write what is still held back."""

@@ -1,0 +1,58 @@
+# Everything sets itself up in a private environment; Python 3.11 or newer and make are all that is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PACKAGES := -e . -e connectors/jma
+
+.PHONY: help demo test test-servers check format lock clean
+
+help:
+	@echo "make demo          the main job on one screen (DEMO_ARGS=\"--people 500 --lang en\")"
+	@echo "make test          checks and tests; needs no server"
+	@echo "make test-servers  tests against servers; there are none yet"
+	@echo "make lock          pin the dependencies again, with hashes"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hub: Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "hub: no virtual environment could be made; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/run.stamp: requirements.txt pyproject.toml connectors/jma/pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up $(VENV) …"
+	@$(PIP_INSTALL) --require-hashes -r requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation $(PACKAGES)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	@echo "Setting up the tests' tools …"
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/run.stamp
+	@$(BIN)/hub demo $(DEMO_ARGS)
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-servers: $(VENV)/dev.stamp
+	@echo "No part of the hub needs a server yet: it runs on embedded SQLite."
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install --quiet pip-tools
+	for name in requirements requirements-dev; do \
+	  $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+	    --no-header --no-annotate --allow-unsafe --strip-extras --output-file $$name.txt $$name.in; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

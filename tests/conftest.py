@@ -1,0 +1,153 @@
+"""A town: a real hub in a folder, with a clock that is set, that can be left and come back to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.disclosure import Answer, Query
+from hub.events import Event
+from hub.hub import Hub
+from hub.intake import Result
+from hub.log.clock import SetClock
+from hub.scenario import World, flat_event
+from hub.views.views import TABLES
+
+MORNING = datetime(2026, 6, 1, 0, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class Town:
+    """A hub under `folder`. Each thing that is told happens a minute after the one before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / "hub.sqlite3"
+        self.url = f"sqlite:///{self.database}"
+        self.clock = SetClock(MORNING)
+        self._ids = 0
+        self.hub = Hub.open(self.url, self.clock)
+
+    @property
+    def world(self) -> World:
+        return World(self.hub, self.clock)
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    def wait(self, time: timedelta = MINUTE) -> datetime:
+        self.clock.set(self.clock.now() + time)
+        return self.clock.now()
+
+    def event(self, kind: str, id: str | None = None, **data: Any) -> Event:
+        self._ids += 1
+        return flat_event(kind, data, id or f"e{self._ids}")
+
+    def hand_in(self, kind: str, id: str | None = None, **data: Any) -> Result:
+        """What intake makes of one event, whose data is flat."""
+        self.wait()
+        [result] = self.hub.intake.take([self.event(kind, id, **data)])
+        return result
+
+    def tell(self, kind: str, id: str | None = None, **data: Any) -> int:
+        """The position of an event that is accepted."""
+        result = self.hand_in(kind, id, **data)
+        assert result.status == "accepted", result.error
+        assert result.position is not None
+        return result.position
+
+    def read(self, recipient: str, purpose: str, *, request: str | None = None, **asked: Any) -> Answer:
+        self.wait()
+        return self.hub.disclosure.read(Query(recipient=recipient, purpose=purpose, **asked), request=request)
+
+    def reopen(self) -> Town:
+        self.close()
+        self.hub = Hub.open(self.url, self.clock)
+        return self
+
+    def close(self) -> None:
+        self.hub.close()
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of log, head, identities, chunks and views."""
+        return self._rows(None)
+
+    def views(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of the views."""
+        return self._rows({table.name for table in TABLES})
+
+    def _rows(self, only: set[str] | None) -> dict[str, list[tuple[Any, ...]]]:
+        from sqlalchemy import select
+
+        from hub.log.recorder import metadata
+
+        tables = [table for table in metadata.sorted_tables if only is None or table.name in only]
+        with self.hub.log.entries.snapshot() as (connection, _):
+            return {
+                t.name: sorted(map(tuple, connection.execute(select(t))), key=lambda row: repr(row)) for t in tables
+            }
+
+
+@pytest.fixture
+def new_town(tmp_path: Path) -> Iterator[Callable[[str], Town]]:
+    """Makes towns by name, each in a folder of its own, and closes them at the end."""
+    made: list[Town] = []
+
+    def make(name: str = "town") -> Town:
+        made.append(Town(tmp_path / name))
+        return made[-1]
+
+    yield make
+    for town in made:
+        town.close()
+
+
+@pytest.fixture
+def town(new_town: Callable[[str], Town]) -> Town:
+    """Empty, but for the packaged kinds and the city's areas."""
+    found = new_town("town")
+    found.hub.init()
+    return found
+
+
+@pytest.fixture
+def open_town() -> Callable[[Path], Any]:
+    """Opens the town that stands in a folder, as another process would."""
+
+    @contextmanager
+    def opened(folder: Path) -> Iterator[Town]:
+        town = Town(folder)
+        try:
+            yield town
+        finally:
+            town.close()
+
+    return opened
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `hub` in a process of its own."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        return subprocess.run(
+            [sys.executable, "-c", "from hub.cli import main; main()", *map(str, arguments)],
+            env={**kept, **environment},
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=300,
+            check=False,
+        )
+
+    return run
