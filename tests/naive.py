@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 DAY = timedelta(hours=24)
@@ -174,21 +175,19 @@ def degrees(digits: object) -> Fraction:
 def quarter_mesh(lat: Fraction, lon: Fraction) -> str | None:
     """R10: the ten digits of the JIS X 0410 quarter mesh; none outside the area of the standard.
 
-    A cell is divided again and again: 40' x 1 degree, by 8, by 10, by 2, by 2. What lies on a
-    southern or western edge belongs to the cell.
+    Counted in quarter cells, of which a degree has 480 to the north and 320 to the east. A first mesh is
+    320 of them high and wide, a second 40, a third 4, a half 2. What lies on a southern or western edge
+    belongs to the cell.
     """
     if not (20 <= lat < 46 and 122 <= lon < 154):
         return None
-    height, width = Fraction(2, 3), Fraction(1)
-    row, column = lat // height, lon // width
-    code = f"{row:02d}{column - 100:02d}"
-    south, west = row * height, column * width
-    for parts in (8, 10, 2, 2):
-        height, width = height / parts, width / parts
-        row, column = (lat - south) // height, (lon - west) // width
-        code += f"{1 + 2 * row + column}" if parts == 2 else f"{row}{column}"
-        south, west = south + row * height, west + column * width
-    return code
+    row, column = floor(lat * 480), floor((lon - 100) * 320)
+    first = f"{row // 320:02d}{column // 320:02d}"
+    second = f"{row % 320 // 40}{column % 320 // 40}"
+    third = f"{row % 40 // 4}{column % 40 // 4}"
+    half = 1 + 2 * (row % 4 // 2) + column % 4 // 2
+    quarter = 1 + 2 * (row % 2) + column % 2
+    return f"{first}{second}{third}{half}{quarter}"
 
 
 def mesh_of(ping: Entry) -> str | None:

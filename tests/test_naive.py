@@ -748,7 +748,7 @@ WRONG = [
 def right_outcomes(seed: int) -> list[tuple[dict[str, Any], Any]]:
     """The steps of a world with questions as of earlier positions, each with its outcome."""
     hub, told = Naive(), []
-    for step in worlds.looking_back(seed, worlds.world(seed), lambda: len(hub.log)):
+    for step in worlds.looking_back(seed, worlds.world(seed, events=0.7), lambda: len(hub.log)):
         told.append((step, worlds.play(hub, step)))
     return told
 

@@ -778,11 +778,13 @@ class Story:
             {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
         )
         yield self.opened(rng, recipient, basis, **whom)
-        for _ in range(2):
-            data = {"person": person, "to": to, "protective": chance(rng, 0.5)}
-            yield self.step(rng, "block.added", data | ({"by": delegate} if chance(rng, 0.4) else {}))
+        softened = chance(rng, 0.4)
+        for hard in (True, False) if softened else (chance(rng, 0.5), chance(rng, 0.5)):
+            data = {"person": person, "to": to, "protective": hard}
+            by_delegate = {"by": delegate} if not softened and chance(rng, 0.5) else {}
+            yield self.step(rng, "block.added", data | by_delegate)
             yield self.asked(rng, recipient)
-            if chance(rng, 0.3):
+            if not softened and chance(rng, 0.3):
                 yield self.step(rng, "block.removed", {"person": person, "to": to, "by": delegate})
 
     def for_roster(self, rng: Random) -> str | None:
@@ -1017,12 +1019,12 @@ DISRUPTIVE = (
 )
 
 
-def world(seed: int, length: int = 120) -> list[Step]:
-    """The world of that number: a beginning, then events and questions in turn."""
+def world(seed: int, length: int = 120, events: float = 0.45) -> list[Step]:
+    """The world of that number: a beginning, then events (that share of the steps) and questions."""
     rng, story = Random(seed), Story()
     story.prelude(rng)
     for _ in range(length):
-        if chance(rng, 0.45):
+        if chance(rng, events):
             story.event(rng)
         else:
             story.question(rng)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-AREA_CODE = re.compile(r"\d{2}(?:\d{3}(?:-[0-9A-Za-z][0-9A-Za-z-]{0,30})?)?|m\d{4}(?:[0-7]{2}(?:\d{2}[1-4]{0,2})?)?")
+AREA_CODE = re.compile(
+    r"\d{2}(?:\d{3}(?:-[0-9A-Za-z][0-9A-Za-z-]{0,30})?)?|m\d{4}(?:[0-7]{2}(?:\d{2}[1-4]{0,2})?)?", re.ASCII
+)
 MESH_DIGITS = {"250m": 10, "1km": 8, "10km": 6}
 """Digits of the grid-square code at each level of a location's precision (R9a)."""
 

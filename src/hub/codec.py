@@ -22,17 +22,23 @@ Encode = Callable[[Any, bytearray], None]
 Decode = Callable[[bytes, int], tuple[Any, int]]
 
 _PRINTABLE_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_DIGITS = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?", re.ASCII)
 _SEGMENT = r"[a-z][a-z0-9_]*"
 _KIND = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})+")
 _FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
     "id": (re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,198}[^\s\x00-\x1f\x7f])?"), "is no id"),
     "name": (re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}"), "is no name (a-z, 0-9, _)"),
     "area-code": (AREA_CODE, "is no area code (07, 07202, 07202-12, m5639)"),
-    "area-code-or-any": (re.compile(rf"\*|{AREA_CODE.pattern}"), "is no area code (07, 07202, m5639) and not *"),
+    "area-code-or-any": (
+        re.compile(rf"\*|{AREA_CODE.pattern}", re.ASCII),
+        "is no area code (07, 07202, m5639) and not *",
+    ),
     "kind": (_KIND, "is no kind (care.medication_updated)"),
     "kind-pattern": (re.compile(rf"\*|{_SEGMENT}(?:\.{_SEGMENT})*(?:\.\*)?"), "is no kind or pattern (care.*, *)"),
 }
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?(?:([Zz])|([+-])(\d\d):(\d\d))")
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII
+)
 
 
 def parse_time(text: str) -> datetime:
@@ -388,7 +394,9 @@ def _decode_time(encoded: bytes, at: int) -> tuple[Any, int]:
 
 
 def _encode_decimal(value: Any, out: bytearray) -> None:
-    """The digits as they came: R10 computes on them, and a double would already have rounded."""
+    """The digits as they came, as a number or as text: R10 computes on them, and a double would have rounded."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = Decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise PayloadError("is no number")
     try:
@@ -398,8 +406,8 @@ def _encode_decimal(value: Any, out: bytearray) -> None:
     if not digits.is_finite() or digits.adjusted() > 15:
         raise PayloadError("is a number out of range")
     text = format(digits, "f")
-    if len(text) > 60:
-        raise PayloadError("has more than 60 digits")
+    if len(text) > 100:
+        raise PayloadError("has more than 100 digits")
     _encode_string(text, out)
 
 

@@ -145,8 +145,13 @@ class _Demo:
 
     def _do(self, kind: str, data: Mapping[str, Any], person: str | None = None) -> None:
         """One act at a desk or in an app, which must succeed."""
-        event = Event(source=_DESK, id=f"{kind}:{person or self.figures['emergency']['emergency']}", kind=kind,
-                      person=person, data=data)
+        event = Event(
+            source=_DESK,
+            id=f"{kind}:{person or self.figures['emergency']['emergency']}",
+            kind=kind,
+            person=person,
+            data=data,
+        )
         if self._take([event])["accepted"] != 1:
             raise Misuse(f"the demonstration could not go on at {kind}")
 
@@ -284,7 +289,9 @@ class _Demo:
     def stream(self) -> None:
         """Three hours of pings, answers, care and surveys; late, repeated and wrong ones among them."""
         screen, here = self.screen, self.figures["emergency"]["here"]
-        screen.section("続く3時間に届いたもの", "What came in the next three hours", self.city.quake + timedelta(hours=3))
+        screen.section(
+            "続く3時間に届いたもの", "What came in the next three hours", self.city.quake + timedelta(hours=3)
+        )
         counts = self._take_all(self.city.aftermath(emergency=here), "受け付け", "taking in")
         rows = [
             ("accepted", ("受け付けた", "accepted")),
@@ -316,9 +323,7 @@ class _Demo:
         self.figures["explained"] = {}
         for key, kind in (("hospital", town.MEDICATION), ("bus", LOCATION)):
             reader, (ja, en) = _READER[key], KINDS[kind]
-            found = self.hub.audit.explain(
-                recipient=reader.recipient, purpose=reader.purpose, person=HANAKO, kind=kind
-            )
+            found = self.hub.audit.explain(recipient=reader.recipient, purpose=reader.purpose, person=HANAKO, kind=kind)
             self.screen.say(
                 f"{reader.ja}に花子さんの{ja}は{'見える' if found.shown else '見えない'}。",
                 f"The {reader.en} {'sees' if found.shown else 'does not see'} Hanako's {en}.",

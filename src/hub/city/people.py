@@ -41,7 +41,12 @@ _CENTRE, _SPREAD = (Decimal("37.4948"), Decimal("139.9298")), 0.012
 _TOKYO = (Decimal("35.6895"), Decimal("139.6917"))
 _ELSEWHERE = ("07203", "13104", "04103")
 _NEEDS = ("車いす", "在宅酸素", "人工透析", "要約筆記", "日本語以外の案内")
-_MEDICINES = (("ワルファリン", "2 mg"), ("アムロジピン", "5 mg"), ("メトホルミン", "500 mg"), ("プレドニゾロン", "5 mg"))
+_MEDICINES = (
+    ("ワルファリン", "2 mg"),
+    ("アムロジピン", "5 mg"),
+    ("メトホルミン", "500 mg"),
+    ("プレドニゾロン", "5 mg"),
+)
 _CONDITIONS = ("落ち着いている", "疲れている", "息苦しい", "発熱", "眠れていない")
 _SHELTERS = ("鶴城小学校", "謹教小学校", "一箕中学校", "城西小学校")
 
@@ -144,9 +149,7 @@ _OFFERS = (
         share=88,
         location=("exact", "exact", "250m", "1km"),
     ),
-    Offer(
-        name="shelters", to=_CITY, kinds=("survey.*", MOVED), purpose="shelter_support", modes=_EMERGENCY, share=70
-    ),
+    Offer(name="shelters", to=_CITY, kinds=("survey.*", MOVED), purpose="shelter_support", modes=_EMERGENCY, share=70),
     Offer(name="patient", to=_HOSPITAL, kinds=("care.*",), purpose="medical", modes=_DAY, share=8),
     Offer(name="hospital", to=_HOSPITAL, kinds=("care.*",), purpose="medical", modes=_EMERGENCY, share=72),
     Offer(name="bus-day", to=_COMPANY, kinds=(RIDE,), purpose="transport", modes=_BOTH, share=8),
@@ -322,14 +325,19 @@ class City:
                 events.append(said(role, DESK, "relation.added", {"recipient": recipient, "role": role}))
         events += self._grants(citizen, chance)
         if chance.random() < 0.7 or citizen.id == HANAKO:
-            data = {"household": chance.randrange(1, 6), "needs": [chance.choice(_NEEDS)] if chance.random() < 0.12 else None}
+            data = {
+                "household": chance.randrange(1, 6),
+                "needs": [chance.choice(_NEEDS)] if chance.random() < 0.12 else None,
+            }
             events.append(said("profile", APP, PROFILE, data, True))
         if citizen.carer or chance.random() < 0.25:
             name, dose = chance.choice(_MEDICINES)
             data = {"medications": [{"name": name, "dose": dose}], "prescriber": "かかりつけ医"}
             events.append(said("medication", CARE, MEDICATION, data, True))
         if chance.random() < 0.12:
-            events.append(said("allergy", CARE, ALLERGY, {"allergies": [chance.choice(("卵", "そば", "ペニシリン"))]}, True))
+            events.append(
+                said("allergy", CARE, ALLERGY, {"allergies": [chance.choice(("卵", "そば", "ペニシリン"))]}, True)
+            )
         return events
 
     def _grants(self, citizen: Citizen, chance: Random) -> list[Event]:
@@ -392,7 +400,10 @@ class City:
             return chance.randrange(3, STREAM_MIN - 20)
 
         sure = citizen.id == HANAKO
-        facts = [self._ping(citizen, chance, minute()) for _ in range(chance.choice((1, 1, 2)) if sure else chance.choice((0, 1, 1, 2, 3)))]
+        facts = [
+            self._ping(citizen, chance, minute())
+            for _ in range(chance.choice((1, 1, 2)) if sure else chance.choice((0, 1, 1, 2, 3)))
+        ]
         if sure or chance.random() < 0.7:
             facts.append(self._safety(citizen, chance, minute()))
         if chance.random() < 0.25:
