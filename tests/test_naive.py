@@ -21,7 +21,7 @@ import worlds
 from naive import Ask, Entry, Naive, Now, Permit, Sight, author, degrees, effective, moment, quarter_mesh
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.yaml"))
-MOST_WORLDS = 150
+MOST_WORLDS = 100
 
 
 # Scenarios.

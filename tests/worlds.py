@@ -222,7 +222,7 @@ class Story:
     def kind(self, rng: Random, kind: str) -> Data:
         """An introduction: ttl, latest_by and roster in all combinations."""
         data: Data = {"kind": kind}
-        if chance(rng, 0.35):
+        if chance(rng, 0.6 if kind == "location.reported" else 0.35):
             data["ttl_s"] = rng.choice(KINDS[kind]["ttl_s"])
         if chance(rng, 0.4):
             data["latest_by"] = rng.choice(KINDS[kind]["latest_by"])
@@ -899,6 +899,7 @@ class Story:
         if drill:
             yield self.a_fact(rng, person, exercise=True)
         yield self.asked(rng, recipient, **({"exercise": True} if drill else {}))
+        yield self.a_fact(rng, person, occurred_at=self.now.isoformat())
         self.now += timedelta(hours=rng.choice((7, 25)))
         yield self.asked(rng, recipient)
 

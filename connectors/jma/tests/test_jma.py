@@ -184,6 +184,7 @@ def test_a_telegram_that_says_something_else_is_another_event(change: tuple[str,
         (("<Code>0742100</Code>", "<Code>07421</Code>"), "Pref/Area[1]/City[5]/Code"),
         (("+37.5+139.8-10000/", "37.5,139.8"), "Earthquake/Hypocenter/Area/Coordinate"),
         (("+37.5+139.8-10000/", "+97.5+139.8-10000/"), "Earthquake/Hypocenter/Area/Coordinate"),
+        (("+37.5+139.8-10000/", "+37.5+189.8-10000/"), "Earthquake/Hypocenter/Area/Coordinate"),
         ((">6.4<", ">strong<"), "Earthquake/Magnitude"),
     ],
 )
@@ -193,17 +194,89 @@ def test_what_is_wrong_is_named_by_its_path(change: tuple[str, str], path: str) 
     assert error.reason
 
 
+def without(text: str, tag: str) -> bytes:
+    """The telegram without the elements called `tag`; there must be one."""
+    shorter = re.sub(rf"<{tag}[ >].*?</{tag}>", "", text, flags=re.DOTALL)
+    assert shorter != text
+    return shorter.encode()
+
+
+def first_data(payload: bytes) -> Any:
+    return JMA().translate(payload).events[0].data
+
+
+@pytest.mark.parametrize(
+    ("tag", "path"),
+    [
+        ("Control", "Control"),
+        ("Head", "Head"),
+        ("Headline", "Head/Headline"),
+        ("Body", "Body"),
+        ("Earthquake", "Body/Earthquake"),
+        ("Intensity", "Body/Intensity"),
+        ("Observation", "Body/Intensity/Observation"),
+    ],
+)
+def test_what_is_missing_is_named_by_its_path(tag: str, path: str) -> None:
+    assert refusal(without(FULL, tag)).path == path
+
+
+def test_a_region_code_that_is_none_is_named_by_its_path() -> None:
+    flash = (TELEGRAMS / "01-flash.xml").read_text()
+    body = flash.index("<Observation>")
+    payload = flash[:body] + flash[body:].replace("<Code>250<", "<Code>福島<")
+    assert refusal(payload.encode()).path == "Body/Intensity/Observation/Pref/Area[2]/Code"
+
+
+def test_an_intensity_that_has_not_come_in_may_stand_in_the_place_of_one() -> None:
+    data = first_data(
+        given(FULL, ("<MaxInt>5-</MaxInt></City>", "<MaxInt>震度５弱以上未入電</MaxInt></City>"))
+    )
+    assert {area["area"]: area["level"] for area in data["areas"]}["07421"] == "5-?"
+
+
+def test_a_hypocentre_that_is_unknown_is_left_out() -> None:
+    data = first_data(without(FULL, "Hypocenter"))
+    assert not {"epicentre", "lat_deg", "lon_deg", "depth_m"} & data.keys()
+    assert data["magnitude"] == 6.4
+    data = first_data(given(FULL, ("+37.5+139.8-10000/", "")))
+    assert data["epicentre"] == "福島県会津"
+    assert "lat_deg" not in data
+
+
+def test_a_magnitude_that_is_unknown_is_left_out() -> None:
+    assert "magnitude" not in first_data(without(FULL, "jmx_eb:Magnitude"))
+    assert "magnitude" not in first_data(given(FULL, (">6.4<", ">NaN<")))
+
+
+def test_a_coordinate_in_degrees_and_minutes_is_left_to_the_one_in_degrees() -> None:
+    minutes = '<jmx_eb:Coordinate type="震源位置（度分）">+3727.0+13950.0-10000/</jmx_eb:Coordinate>'
+    data = first_data(given(FULL, ("<jmx_eb:Coordinate ", minutes + "<jmx_eb:Coordinate ")))
+    assert (data["lat_deg"], data["lon_deg"], data["depth_m"]) == (37.5, 139.8, 10_000)
+
+
+def test_a_very_shallow_quake_has_depth_zero_and_an_unknown_depth_none() -> None:
+    assert str(first_data(given(FULL, ("-10000/", "+0/")))["depth_m"]) == "0.0"
+    assert "depth_m" not in {k for k, v in first_data(given(FULL, ("-10000/", "/"))).items() if v is not None}
+
+
+def test_of_two_quakes_the_first_is_told() -> None:
+    second = re.findall(r"<Earthquake>.*?</Earthquake>", FULL, re.DOTALL)[0].replace(">6.4<", ">5.0<")
+    assert first_data(given(FULL, ("</Earthquake>", "</Earthquake>" + second)))["magnitude"] == 6.4
+
+
+def test_a_target_time_that_is_nil_is_left_out() -> None:
+    nil = '<TargetDateTime xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:nil="true"/>'
+    payload = given(FULL, ("<TargetDateTime>2026-06-02T09:05:00+09:00</TargetDateTime>", nil))
+    assert "target_at" not in first_data(payload)
+
+
 def test_an_error_names_no_value() -> None:
     secret = "山田花子"
     for tag in ("Status", "EventID", "InfoType", "Serial", "InfoKind", "ReportDateTime", "MaxInt"):
         payload = re.sub(rf"<{tag}>[^<]*<", f"<{tag}>{secret}<", FULL, count=1)
         assert secret not in str(refusal(payload.encode()))
     assert secret not in str(refusal(FULL.replace("</Control>", f"</{secret}>").encode()))
-
-
-def test_intensities_that_the_headline_lists_must_be_in_the_body() -> None:
-    payload = re.sub(r"<Intensity>.*</Intensity>", "", FULL, flags=re.DOTALL).encode()
-    assert refusal(payload).path == "Body/Intensity"
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "{}">{}]>'.format(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,13 @@ from typing import Any
 from rich.console import Console
 
 from hub import connector
-from hub.city import people as town
-from hub.city import proof
-from hub.city.people import CITY, HANAKO, LATE, NONE, READERS, SHARES, Batch, City, Reader
+from hub.audit import Reason
+from hub.city import offers, proof
+from hub.city.look import Look, counted
+from hub.city.offers import CITY, HANAKO, NONE, READERS, SHARES, Reader
+from hub.city.people import LATE, Batch, City
 from hub.city.screen import ASKS, JST, KINDS, LEVELS, REASONS, Screen
-from hub.disclosure import Answer, Query
+from hub.disclosure import Query
 from hub.errors import Conflict, Misuse, PayloadError
 from hub.events import LOCATION, Event
 from hub.hub import Hub
@@ -38,25 +39,6 @@ PHASES = ("before", "during", "after")
 _TELEGRAM = Path(__file__).parents[1] / "demo-telegram.xml"
 _OFFICER, _DESK = "officer-1", "city-desk"
 _READER = {reader.key: reader for reader in READERS}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """One answer, counted. opened: items that rest on consents for emergencies only, of the city's residents.
-
-    approved: persons shown on an approval for one look. unfounded: items whose person never agreed to that.
-    """
-
-    answer: Answer
-    persons: frozenset[str]
-    kinds: Mapping[str, int]
-    opened: int
-    approved: frozenset[str]
-    unfounded: int
-
-    def items(self) -> dict[str, list[str]]:
-        """What was shown of each person, as it was written."""
-        return {shown.person: [item.json for item in shown.items] for shown in self.answer.persons}
 
 
 def run(
@@ -158,34 +140,9 @@ class _Demo:
     def _read(self, reader: Reader) -> Look:
         query = Query(recipient=reader.recipient, purpose=reader.purpose)
         answer = self.hub.disclosure.read(query, actor=f"demo:{reader.key}")
-        look = self._counted(reader, answer)
+        look = counted(self.city, reader, answer)
         self.looks.append(look)
         return look
-
-    def _counted(self, reader: Reader, answer: Answer) -> Look:
-        """The answer held against what people agreed to, without asking the rules."""
-        kinds: Counter[str] = Counter()
-        opened = unfounded = 0
-        approved = set()
-        for shown in answer.persons:
-            for item in shown.items:
-                kind, grant = item.entry.event.kind, item.permit.basis.id
-                kinds[kind] += 1
-                if not self.city.agreed(grant, person=shown.person, reader=reader, kind=kind, mode=shown.mode):
-                    unfounded += 1
-                    continue
-                consent = self.city.consents[grant].data
-                opened += "normal" not in consent["modes"] and self.city.by_id[shown.person].resident
-                if "approves" in consent:
-                    approved.add(shown.person)
-        return Look(
-            answer=answer,
-            persons=frozenset(shown.person for shown in answer.persons),
-            kinds=dict(sorted(kinds.items())),
-            opened=opened,
-            approved=frozenset(approved),
-            unfounded=unfounded,
-        )
 
     def enrol(self, seed: int) -> None:
         """The evening before: people enrol and agree."""
@@ -195,11 +152,11 @@ class _Demo:
         count, asks = len(city.citizens), Counter(citizen.asks for citizen in city.citizens)
         visitors, consents = sum(not citizen.resident for citizen in city.citizens), len(city.consents)
         screen.say(
-            f"模擬の会津若松市(乱数の種 {seed})で {count:,} 人を登録した。うち来訪者 {visitors:,} 人。",
+            f"模擬の会津若松市(シード{seed})で{count:,}人を登録した。うち来訪者{visitors:,}人。",
             f"{count:,} people enrolled in a simulated Aizuwakamatsu (seed {seed}), {visitors:,} of them visitors.",
         )
         screen.say(
-            f"同意は {consents:,} 件。平時と有事の範囲は、人ごと、相手ごとに違う。",
+            f"同意は{consents:,}件。平時と有事の範囲は、人ごと、相手ごとに違う。",
             f"{consents:,} consents; what they allow in normal times and in an emergency differs by person and recipient.",
         )
         table = screen.table(*screen.pick("いつ尋ねてほしいか|人数|割合", "when to be asked|people|share").split("|"))
@@ -212,9 +169,9 @@ class _Demo:
         """An ordinary morning."""
         self.screen.section("ふだんの朝", "An ordinary morning", self.city.quake - timedelta(minutes=20))
         counts = self._take_all(self.city.morning(), "受け付け", "taking in")
-        where, how, ride = (counts[kind] for kind in (LOCATION, town.CONDITION, town.RIDE))
+        where, how, ride = (counts[kind] for kind in (LOCATION, offers.CONDITION, offers.RIDE))
         self.screen.say(
-            f"位置 {where:,} 件、体調 {how:,} 件、移動の希望 {ride:,} 件を受け付けた。",
+            f"位置{where:,}件、体調{how:,}件、移動の希望{ride:,}件を受け付けた。",
             f"Taken in: {where:,} locations, {how:,} conditions, {ride:,} wishes for a ride.",
         )
 
@@ -257,16 +214,18 @@ class _Demo:
         else:
             ja, en = LEVELS.get(level, (level, level))
             self.screen.say(f"会津若松市は震度{ja}。", f"Aizuwakamatsu: seismic intensity {en} (震度{ja}).")
+        names = {area["area"]: area["name"] for area in event.data["areas"] if area.get("area") and area.get("name")}
         for entry in result.caused:
-            self._caused(entry.event)
+            self._caused(entry.event, names)
 
-    def _caused(self, event: Event) -> None:
+    def _caused(self, event: Event, names: Mapping[str, str]) -> None:
         """What the policy concluded; where it only proposes for the city, an officer confirms."""
         data, figures = event.data, self.figures["emergency"]
-        covered = "、".join(data.get("areas", ())), ", ".join(data.get("areas", ()))
+        told = [f"{names.get(code, '')} {code}".strip() for code in data.get("areas", ())]
+        covered = "、".join(told), ", ".join(told)
         if event.kind == "emergency.declared":
             self.screen.say(
-                f"災害の方針により、有事が宣言された。区域 {covered[0]}。",
+                f"災害の方針により、有事が宣言された。区域{covered[0]}。",
                 f"By the hazard policy an emergency is declared, for {covered[1]}.",
             )
         elif event.kind == "emergency.proposed" and CITY in data["areas"] and not figures["here"]:
@@ -274,13 +233,13 @@ class _Demo:
             said = {name: data[name] for name in ("emergency", "areas", "until", "hazard")}
             self._do("emergency.declared", {**said, "by": _OFFICER})
             self.screen.say(
-                f"災害の方針により職員に確認を求め、職員が有事を宣言した。区域 {covered[0]}。",
+                f"災害の方針により職員に確認を求め、職員が有事を宣言した。区域{covered[0]}。",
                 f"The hazard policy asks an officer, who declares an emergency for {covered[1]}.",
             )
         else:
             return
         self.screen.say(
-            f"解除されなければ {self.screen.clock(data['until'])} に終わる。",
+            f"解除されなければ{self.screen.clock(data['until'])}に終わる。",
             f"It ends by itself on {self.screen.clock(data['until'])}, unless lifted before.",
         )
         areas, until = list(data["areas"]), data["until"].isoformat()
@@ -309,7 +268,7 @@ class _Demo:
         approved = sum("approves" in event.data for event in self.city.consents.values())
         if asked:
             screen.say(
-                f"毎回尋ねてほしい人のうち {asked:,} 人に市が閲覧を求め、{approved:,} 人が一回だけ承認した。",
+                f"毎回尋ねてほしい人のうち{asked:,}人に市が閲覧を求め、{approved:,}人が一回だけ承認した。",
                 f"The city asked {asked:,} of those who want to be asked every time; {approved:,} approved one look.",
             )
         self.figures["approvals"] = {"asked": asked, "approved": approved}
@@ -321,16 +280,27 @@ class _Demo:
         """Why one recipient sees something of Hanako, and another does not."""
         self.screen.section("花子さんの情報が見えるわけ、見えないわけ", "Hanako: why, and why not", self.clock.now())
         self.figures["explained"] = {}
-        for key, kind in (("hospital", town.MEDICATION), ("bus", LOCATION)):
+        for key, kind in (("hospital", offers.MEDICATION), ("bus", LOCATION)):
             reader, (ja, en) = _READER[key], KINDS[kind]
             found = self.hub.audit.explain(recipient=reader.recipient, purpose=reader.purpose, person=HANAKO, kind=kind)
             self.screen.say(
                 f"{reader.ja}に花子さんの{ja}は{'見える' if found.shown else '見えない'}。",
                 f"The {reader.en} {'sees' if found.shown else 'does not see'} Hanako's {en}.",
             )
-            for line in found.lines:
-                self.screen.note(line.holds, line.text_ja, line.text, rule=line.rule)
+            self._reasons(found.lines)
             self.figures["explained"][key] = {"shown": found.shown, "lines": [line.text for line in found.lines]}
+
+    def _reasons(self, reasons: Iterable[Reason]) -> None:
+        """What holds, and for each rule the first that stands against; the rest of that rule as a number."""
+        against: dict[str, list[Reason]] = {}
+        for reason in reasons:
+            if reason.holds:
+                self.screen.note(True, f"{reason.text_ja}({reason.rule})", f"{reason.text} ({reason.rule})")
+            else:
+                against.setdefault(reason.rule, []).append(reason)
+        for rule, (first, *more) in against.items():
+            ja, en = (f"、ほか{len(more)}件", f", and {len(more)} more") if more else ("", "")
+            self.screen.note(False, f"{first.text_ja}({rule}{ja})", f"{first.text} ({rule}{en})")
 
     def revoke(self) -> None:
         """Hanako withdraws; the city looks just before and just after."""
@@ -356,12 +326,12 @@ class _Demo:
         }
         if first:
             self.screen.say(
-                f"一回だけの承認で市に見えた {len(first):,} 人のうち、二度目の閲覧でも見えたのは {again:,} 人。",
+                f"一回だけの承認で市に見えた{len(first):,}人のうち、二度目の閲覧でも見えたのは{again:,}人。",
                 f"Of {len(first):,} people whom the city saw by an approval for one look, {again:,} are in its second.",
             )
         self.screen.say(
-            f"花子さんがすべての同意を撤回した。市に見える人は、直前の閲覧で {len(before.persons):,} 人、"
-            f"直後の閲覧で {len(after.persons):,} 人。",
+            f"花子さんがすべての同意を撤回した。市に見える人は、直前の閲覧で{len(before.persons):,}人、"
+            f"直後の閲覧で{len(after.persons):,}人。",
             f"Hanako withdraws all her consents. The city sees {len(before.persons):,} people just before "
             f"and {len(after.persons):,} just after.",
         )
@@ -394,8 +364,8 @@ class _Demo:
         visitors = sum(not self.city.by_id[person].resident for person in city)
         if visitors:
             screen.say(
-                f"有事の市・救助には、市内にいた来訪者 {visitors:,} 人が含まれる。",
-                f"Among those whom the city saw for rescue are {visitors:,} visitors who were in town.",
+                f"有事の市・救助には、市内にいた来訪者{visitors:,}人が含まれる。",
+                f"Among those whom the city saw for rescue are {visitors:,} visitors who were in offers.",
             )
         self.figures["visitors_seen"] = visitors
         self.figures["views"] = {
@@ -421,12 +391,12 @@ class _Demo:
         again = self.hub.audit.repeat(answer.position)
         at = self.screen.clock(answer.moment.time)
         self.screen.say(
-            f"{at} に市(救助)へ返した回答を、ログから判定し直した。",
+            f"{at}に市(救助)へ返した回答を、ログから判定し直した。",
             f"What the city was answered on {at}, for rescue, decided again from the log:",
         )
         for words, body in ((("当時", "then"), answer.body), (("今回", "now "), again.answer.body)):
             sha256 = hashlib.sha256(body).hexdigest()[:32]
-            said = self.screen.pick(f"{words[0]} {len(body):,} バイト", f"{words[1]} {len(body):,} bytes")
+            said = self.screen.pick(f"{words[0]} {len(body):,}バイト", f"{words[1]} {len(body):,} bytes")
             self.screen.say(*2 * (f"  {said}  SHA-256 {sha256}…",))
         self.figures["replay"] = {
             "position": answer.position,
@@ -443,8 +413,8 @@ class _Demo:
             found = self.hub.audit.verify()
         root = found.root.hex()
         self.screen.say(
-            f"{found.size:,} 件を先頭から計算し直し、保存された値と一致した。ルート {root[:32]}…",
-            f"{found.size:,} entries, computed again from the first, agree with what was kept. Root {root[:32]}…",
+            f"{found.size:,}件を先頭から計算し直し、保存された値と一致した。ルートは{root[:16]}…",
+            f"{found.size:,} entries, computed again from the first, agree with what was kept; root {root[:16]}…",
         )
         self.figures["log"] = {"size": found.size, "root": root, "disclosures": found.disclosures}
 

@@ -17,21 +17,28 @@ from random import Random
 from typing import Any
 
 from hub import areas
+from hub.city.offers import (
+    ALLERGY,
+    CITY,
+    CONDITION,
+    HANAKO,
+    MEDICATION,
+    MOVED,
+    NONE,
+    OFFERS,
+    ORGANISATIONS,
+    PROFILE,
+    RIDE,
+    SAFETY,
+    SHARES,
+    SURVEYED,
+    Offer,
+    Reader,
+)
 from hub.events import LOCATION, Event
 from hub.hub import areas as city_areas
 
-CITY = "07202"
-HANAKO = "hanako"
-"""She asks to be asked once, has family and a carer, and agreed to everything but the bus company."""
-
-APP, CARE, SURVEY, MOBILITY, DESK = "myhazard", "careyell", "shelter-survey", "mobility", "city-desk"
-NONE = "none"
-SHARES = {"once": 40, "each_new_kind": 33, "every_time": 17, NONE: 10}
-"""Per cent of people, as in the field trial: how often they want to be asked; none wants no sharing."""
-
-SAFETY, MOVED, PROFILE = "safety.answered", "evacuation.changed", "profile.updated"
-MEDICATION, CONDITION, ALLERGY = "care.medication_updated", "care.condition_updated", "care.allergy_updated"
-SURVEYED, RIDE = "survey.answered", "transport.requested"
+APP, CARE, SURVEY, MOBILITY, DESK = "myhazard", "care-app", "shelter-survey", "mobility", "city-desk"
 
 LATE = timedelta(minutes=15)
 """A fact that arrives later than this after it happened counts as late on the screen."""
@@ -48,121 +55,10 @@ _MEDICINES = (
     ("プレドニゾロン", "5 mg"),
 )
 _CONDITIONS = ("落ち着いている", "疲れている", "息苦しい", "発熱", "眠れていない")
-_SHELTERS = ("鶴城小学校", "謹教小学校", "一箕中学校", "城西小学校")
+_SHELTERS = ("北避難所", "南避難所", "東避難所", "西避難所")
 
 Batch = tuple[datetime, list[Event]]
 """The hub's time, and what arrives then."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
-    """One who looks, for one purpose. ja, en: the name on the screen."""
-
-    key: str
-    recipient: str
-    purpose: str
-    ja: str
-    en: str
-
-
-READERS = (
-    Reader(key="family", recipient="taro", purpose="family_contact", ja="家族(太郎)", en="family (Taro)"),
-    Reader(key="carer", recipient="sato", purpose="care", ja="介護者(佐藤)", en="carer (Sato)"),
-    Reader(key="city", recipient="aizu-city", purpose="rescue", ja="市・救助", en="city, rescue"),
-    Reader(key="shelters", recipient="aizu-city", purpose="shelter_support", ja="市・避難所", en="city, shelters"),
-    Reader(key="hospital", recipient="central-hospital", purpose="medical", ja="病院", en="hospital"),
-    Reader(key="bus", recipient="aizu-bus", purpose="transport", ja="バス会社", en="bus company"),
-)
-
-_ORGANISATIONS: tuple[dict[str, Any], ...] = (
-    {
-        "recipient": "aizu-city",
-        "class": "municipality",
-        "areas": [CITY],
-        "purposes": ["rescue", "shelter_support"],
-        "name": "会津若松市",
-    },
-    {
-        "recipient": "central-hospital",
-        "class": "hospital",
-        "areas": ["07"],
-        "purposes": ["medical"],
-        "name": "中央病院(架空)",
-    },
-    {
-        "recipient": "aizu-bus",
-        "class": "company",
-        "areas": [CITY],
-        "purposes": ["transport"],
-        "name": "会津バス(架空)",
-    },
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Offer:
-    """A consent that the app offers. share: of those who consent at all, how many per cent take it."""
-
-    name: str
-    to: Mapping[str, str]
-    kinds: tuple[str, ...]
-    purpose: str
-    modes: tuple[str, ...]
-    share: int
-    location: tuple[str, ...] = ()
-    """Precisions of a location among which the person chooses; empty: as it is."""
-
-
-_BOTH, _DAY, _EMERGENCY = ("normal", "emergency"), ("normal",), ("emergency",)
-_FAMILY, _CARER = {"relation": "family"}, {"relation": "carer"}
-_CITY, _HOSPITAL, _COMPANY = {"class": "municipality"}, {"class": "hospital"}, {"class": "company"}
-_WHERE = (LOCATION, SAFETY, MOVED)
-
-_OFFERS = (
-    Offer(
-        name="family-day",
-        to=_FAMILY,
-        kinds=(LOCATION,),
-        purpose="family_contact",
-        modes=_DAY,
-        share=60,
-        location=("1km",),
-    ),
-    Offer(name="family", to=_FAMILY, kinds=_WHERE, purpose="family_contact", modes=_EMERGENCY, share=95),
-    Offer(name="carer-day", to=_CARER, kinds=("care.*",), purpose="care", modes=_BOTH, share=95),
-    Offer(
-        name="carer",
-        to=_CARER,
-        kinds=_WHERE,
-        purpose="care",
-        modes=_EMERGENCY,
-        share=80,
-        location=("250m", "exact"),
-    ),
-    Offer(name="city-day", to=_CITY, kinds=(PROFILE,), purpose="rescue", modes=_BOTH, share=35),
-    Offer(
-        name="city",
-        to=_CITY,
-        kinds=(*_WHERE, PROFILE),
-        purpose="rescue",
-        modes=_EMERGENCY,
-        share=88,
-        location=("exact", "exact", "250m", "1km"),
-    ),
-    Offer(name="shelters", to=_CITY, kinds=("survey.*", MOVED), purpose="shelter_support", modes=_EMERGENCY, share=70),
-    Offer(name="patient", to=_HOSPITAL, kinds=("care.*",), purpose="medical", modes=_DAY, share=8),
-    Offer(name="hospital", to=_HOSPITAL, kinds=("care.*",), purpose="medical", modes=_EMERGENCY, share=72),
-    Offer(name="bus-day", to=_COMPANY, kinds=(RIDE,), purpose="transport", modes=_BOTH, share=8),
-    Offer(
-        name="bus",
-        to=_COMPANY,
-        kinds=(LOCATION, RIDE),
-        purpose="transport",
-        modes=_EMERGENCY,
-        share=25,
-        location=("1km", "10km"),
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -310,7 +206,7 @@ class City:
         people = {(c.family, "family_contact") for c in self.citizens} | {(c.carer, "care") for c in self.citizens}
         humans = sorted((name, purpose) for name, purpose in people if name)
         said = [
-            *_ORGANISATIONS,
+            *ORGANISATIONS,
             *({"recipient": n, "class": "individual", "areas": ["*"], "purposes": [p]} for n, p in humans),
         ]
         return [_event(DESK, f"recipient:{data['recipient']}", "recipient.registered", data) for data in said]
@@ -343,7 +239,7 @@ class City:
     def _grants(self, citizen: Citizen, chance: Random) -> list[Event]:
         """What the person agrees to; those who have no family or carer here are not offered theirs."""
         granted = []
-        for offer in _OFFERS:
+        for offer in OFFERS:
             role = offer.to.get("relation")
             offered = role is None or (citizen.family if role == "family" else citizen.carer) is not None
             taken = chance.randrange(100) < offer.share
@@ -400,10 +296,8 @@ class City:
             return chance.randrange(3, STREAM_MIN - 20)
 
         sure = citizen.id == HANAKO
-        facts = [
-            self._ping(citizen, chance, minute())
-            for _ in range(chance.choice((1, 1, 2)) if sure else chance.choice((0, 1, 1, 2, 3)))
-        ]
+        pings = chance.choice((1, 1, 2) if sure else (0, 1, 1, 2, 3))
+        facts = [self._ping(citizen, chance, minute()) for _ in range(pings)]
         if sure or chance.random() < 0.7:
             facts.append(self._safety(citizen, chance, minute()))
         if chance.random() < 0.25:

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from hub.city import people as town
-from hub.city.people import NONE
+from hub.city import offers
+from hub.city.offers import NONE
 from hub.events import LOCATION
 
 T = TypeVar("T")
@@ -30,14 +30,14 @@ ASKS: dict[str, Words] = {
 }
 KINDS: dict[str, Words] = {
     LOCATION: ("位置", "location"),
-    town.SAFETY: ("安否", "safety"),
-    town.MOVED: ("避難の状況", "evacuation"),
-    town.PROFILE: ("基本情報", "profile"),
-    town.MEDICATION: ("服薬", "medication"),
-    town.CONDITION: ("体調", "condition"),
-    town.ALLERGY: ("アレルギー", "allergies"),
-    town.SURVEYED: ("避難所の調査", "shelter survey"),
-    town.RIDE: ("移動の希望", "ride wanted"),
+    offers.SAFETY: ("安否", "safety"),
+    offers.MOVED: ("避難の状況", "evacuation"),
+    offers.PROFILE: ("基本情報", "profile"),
+    offers.MEDICATION: ("服薬", "medication"),
+    offers.CONDITION: ("体調", "condition"),
+    offers.ALLERGY: ("アレルギー", "allergies"),
+    offers.SURVEYED: ("避難所の調査", "shelter survey"),
+    offers.RIDE: ("移動の希望", "ride wanted"),
 }
 REASONS: dict[str, Words] = {
     "stranger": ("登録のない人", "nobody of that id is enrolled"),
@@ -71,14 +71,16 @@ class Screen:
         """A sentence."""
         self._indented(" ", escape(self.pick(ja, en)))
 
-    def note(self, holds: bool, ja: str, en: str, *, rule: str = "") -> None:
+    def note(self, holds: bool, ja: str, en: str) -> None:
         """A line with a mark: it holds, or it does not."""
         mark = "[green]○[/]" if holds else "[red]×[/]"
-        self._indented(f"  {mark}", escape(self.pick(ja, en)) + (f" [dim]{rule}[/]" if rule else ""))
+        self._indented(f"  {mark}", escape(self.pick(ja, en)))
 
     def _indented(self, first: str, text: str) -> None:
         """Words that wrap beside their mark, not under it."""
         grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
         grid.add_row(first, text)
         self.console.print(grid, highlight=False)
 
@@ -97,7 +99,7 @@ class Screen:
         """So many people."""
         if people == 0:
             return "–"
-        return self.pick(f"{people:,} 人", f"{people:,} {'person' if people == 1 else 'people'}")
+        return self.pick(f"{people:,}人", f"{people:,} {'person' if people == 1 else 'people'}")
 
     def table(self, *columns: str) -> Table:
         """The first column to the left, figures to the right."""

@@ -69,7 +69,6 @@ def _event(report: Node, title: str, status: str, reported_at: datetime) -> Even
         raise head.need("InfoKind").wrong("does not go with Control/Title")
     chain, serial = _matching(_EVENT_ID, head.need("EventID")), head.need("Serial")
     action = _one_of(_ACTIONS, head.need("InfoType"))
-    headline = head.child("Headline")
     number = _matching(_SERIAL, serial) if serial.text() else None
     data: dict[str, Any] = {
         "hazard": "earthquake",
@@ -83,7 +82,7 @@ def _event(report: Node, title: str, status: str, reported_at: datetime) -> Even
         "target_at": head.optional_time("TargetDateTime"),
         "issuer": control.optional("PublishingOffice"),
         "title": head.optional("Title"),
-        "headline": headline.optional("Text") if headline else None,
+        "headline": head.need("Headline").optional("Text"),
         **_said(report, type_, cancelled=action == "cancelled"),
     }
     moment = reported_at.strftime("%Y%m%dT%H%M%SZ")
@@ -104,8 +103,8 @@ def _said(report: Node, type_: str, *, cancelled: bool) -> dict[str, Any]:
     body = report.need("Body", SEISMOLOGY)
     if type_ == "VXSE51":
         return earthquake.flash(body)
-    headline = report.need("Head", HEAD).child("Headline")
-    return earthquake.full(body, felt=bool(headline and headline.children("Information")))
+    listed = report.need("Head", HEAD).need("Headline").children("Information")
+    return earthquake.full(body, felt=bool(listed))
 
 
 def _one_of(words: Mapping[str, str], said: Node) -> str:

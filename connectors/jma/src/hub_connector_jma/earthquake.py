@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from hub.errors import PayloadError
 from hub_connector_jma.telegram import BASIS, Node
 
 LEVELS = frozenset(("0", "1", "2", "3", "4", "5-", "5+", "6-", "6+", "7"))
@@ -38,7 +39,9 @@ def full(body: Node, *, felt: bool) -> dict[str, Any]:
     felt: whether the headline lists areas; then the intensities must be there. Without them (遠地地震,
     or felt nowhere) there are no areas.
     """
-    quakes = body.children("Earthquake") or [body.need("Earthquake")]
+    quakes = body.children("Earthquake")
+    if not quakes:
+        raise PayloadError("is missing", path="Body/Earthquake")
     intensity = body.need("Intensity") if felt else body.child("Intensity")
     observed = intensity.need("Observation") if intensity else None
     return {**_hypocentre(quakes[0]), **(_municipalities(observed) if observed else {"areas": []})}

@@ -1,0 +1,76 @@
+"""The bench: it prints every row, and its JSON can be read. No clock is asserted on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hub.bench import Sizes, run
+
+TINY = Sizes(
+    persons=400,
+    few=200,
+    enrolled=5,
+    codec=20,
+    singles=3,
+    hundreds=1,
+    thousands=1,
+    callers=2,
+    rounds=1,
+    pages=1,
+    views=1,
+)
+
+ROWS = [
+    "schemas: validate and encode a ping",
+    "schemas: decode a ping",
+    "sealing: seal a ping",
+    "sealing: open a ping",
+    "enrol 5 persons in one call",
+    "an emergency declared for all, and the next read: 200 persons",
+    "append: batches of 1,000 pings",
+    "append: the same, each the first after a start",
+    "append: batches of 100 pings",
+    "append: one ping a call",
+    "append: one ping a call, 2 callers",
+    "one decision, in peacetime",
+    "one decision, in an emergency",
+    "a page of 100 persons of 400: the first after a start",
+    "a page of 100 persons of 400: cold",
+    "a page of 100 persons of 400: warm",
+    "a view of all 400, an item each: cold",
+    "a view of all 400, an item each: warm",
+    "an emergency declared for all, and the next read: 400 persons",
+    "replay: a past page of 100",
+    "replay: a past view of all 400",
+    "rebuild: all views",
+    "restart after kill -9: a new process, to its first answer",
+    "memory: peak after a full view and 10,000 pings",
+]
+
+
+def test_the_bench_prints_every_figure_with_its_floor(capsys: pytest.CaptureFixture[str]) -> None:
+    run(quick=True, profile=False, as_json=False, sizes=TINY)
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0].startswith("hub bench --quick: 400 persons")
+    assert "SQLite" in lines[3]
+    at = [next(i for i, line in enumerate(lines) if line.startswith(row)) for row in ROWS]
+    assert at == sorted(at)
+    assert all(lines[i + 1].startswith("  ") for i in at), "a figure stands without its floor"
+    assert "settling the city" in told.err
+
+
+def test_the_bench_says_what_costs_what_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    run(quick=True, profile=True, as_json=True, sizes=TINY)
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert said["command"] == "hub bench --quick --profile"
+    assert {"cpu", "cores", "memory_gb", "python", "sqlite", "kernel", "filesystem"} <= said["machine"].keys()
+    figures = said["figures"]
+    assert all(figure["name"].startswith(row) for figure, row in zip(figures, ROWS, strict=True))
+    assert all(figure["value"] > 0 and figure["floors"] for figure in figures)
+    assert all(floor["value"] > 0 and floor["ratio"] > 0 for figure in figures for floor in figure["floors"])
+    assert all(figure["costs"] for figure in figures[:-2]), "a profile is missing"
+    assert all(figure["met"] is None for figure in figures), "an aim was judged at sizes that it does not speak of"
