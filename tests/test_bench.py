@@ -29,7 +29,7 @@ ROWS = [
     "sealing: seal a ping",
     "sealing: open a ping",
     "enrol 5 persons in one call",
-    "an emergency declared for all, and the next read: 200 persons",
+    "an emergency declared for all, and the next read: 20 persons",
     "append: batches of 1,000 pings",
     "append: the same, each the first after a start",
     "append: batches of 100 pings",
@@ -37,17 +37,17 @@ ROWS = [
     "append: one ping a call, 2 callers",
     "one decision, in peacetime",
     "one decision, in an emergency",
-    "a page of 100 persons of 400: the first after a start",
-    "a page of 100 persons of 400: cold",
-    "a page of 100 persons of 400: warm",
-    "a view of all 400, an item each: cold",
-    "a view of all 400, an item each: warm",
-    "an emergency declared for all, and the next read: 400 persons",
+    "a page of 100 persons of 410: the first after a start",
+    "a page of 100 persons of 410: cold",
+    "a page of 100 persons of 410: warm",
+    "a view of all 410, an item each: cold",
+    "a view of all 410, an item each: warm",
+    "an emergency declared for all, and the next read: 410 persons",
     "replay: a past page of 100",
-    "replay: a past view of all 400",
+    "replay: a past view of all 410",
     "rebuild: all views",
     "restart after kill -9: a new process, to its first answer",
-    "memory: peak after a full view and 10,000 pings",
+    "memory: peak after a full view and 100 pings",
 ]
 
 
@@ -55,7 +55,7 @@ def test_the_bench_prints_every_figure_with_its_floor(capsys: pytest.CaptureFixt
     run(quick=True, profile=False, as_json=False, sizes=TINY)
     told = capsys.readouterr()
     lines = told.out.splitlines()
-    assert lines[0].startswith("hub bench --quick: 400 persons")
+    assert lines[0].startswith("hub bench --quick: 410 persons")
     assert "SQLite" in lines[3]
     at = [next(i for i, line in enumerate(lines) if line.startswith(row)) for row in ROWS]
     assert at == sorted(at)

@@ -57,7 +57,8 @@ class Sizes:
     persons: enrolled, each with one grant and one ping. few: enrolled when the first emergency is declared.
     enrolled: how many are enrolled in one call, for that figure. codec: pings encoded or sealed a round.
     singles, hundreds, thousands: events, batches of 100, batches of 1,000 a round. callers: threads that append at
-    once. pages: pages read, cold and warm. views: full views, cold and warm.
+    once. pages: pages read, cold and warm. views: full views, warm. more: pings that a process takes in for the
+    figure of memory.
     """
 
     persons: int = 50_000
@@ -71,6 +72,7 @@ class Sizes:
     rounds: int = 5
     pages: int = 20
     views: int = 2
+    more: int = 10_000
 
 
 FULL = Sizes()
@@ -591,7 +593,7 @@ class _Bench:
     def _replays(self) -> None:
         page = self._logged(self._hub.disclosure.read(self._everyone(limit=100)))
         everyone = self._logged(self._read_all())
-        self._take(self._pings(1_000))
+        self._take(self._pings(self._sizes.more // 10))
 
         def repeat(position: int) -> Act:
             def act() -> None:
@@ -683,12 +685,13 @@ class _Bench:
             aim=aim,
         )
         self._say("memory")
-        with _process(_fill_memory, url, persons) as (_, pipe):
+        more = self._sizes.more
+        with _process(_fill_memory, url, persons, more) as (_, pipe):
             peak = pipe.recv()
         least = _alone()
         self.figures.append(
             Figure(
-                name=f"memory: peak after a full view and 10,000 pings, {position:,} entries",
+                name=f"memory: peak after a full view and {more:,} pings, {position:,} entries",
                 unit="MB",
                 value=peak,
                 p95=peak,
@@ -962,11 +965,10 @@ def _answer(pipe: Pipe, url: str, persons: int) -> None:
     pipe.send(_first_answer(hub))
 
 
-def _fill_memory(pipe: Pipe, url: str, persons: int) -> None:
+def _fill_memory(pipe: Pipe, url: str, persons: int, more: int) -> None:
     hub, _ = _opened(url)
     hub.disclosure.read(Query(recipient=_READER, purpose=_PURPOSE, kinds=(LOCATION,)))
-    for _ in range(10):
-        hub.intake.take([_a_ping(number % persons) for number in range(1_000)])
+    hub.intake.take([_a_ping(number % persons) for number in range(more)])
     pipe.send(_peak_mb())
 
 

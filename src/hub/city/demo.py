@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -22,9 +21,9 @@ from hub import connector
 from hub.audit import Reason
 from hub.city import offers, proof
 from hub.city.look import Look, counted
-from hub.city.offers import CITY, HANAKO, NONE, READERS, SHARES, Reader
-from hub.city.people import LATE, Batch, City
-from hub.city.screen import ASKS, JST, KINDS, LEVELS, REASONS, Screen
+from hub.city.offers import CITY, HANAKO, JST, NONE, READERS, SHARES, Reader
+from hub.city.people import LATE, QUAKE, Batch, City, own_telegram
+from hub.city.screen import ASKS, KINDS, LEVELS, REASONS, Screen
 from hub.disclosure import Query
 from hub.errors import Conflict, Misuse, PayloadError
 from hub.events import LOCATION, Event
@@ -32,12 +31,8 @@ from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
 
-QUAKE = datetime(2026, 6, 2, 9, 5, tzinfo=JST)
-"""When our own telegram is reported; a telegram that is given sets the day by its own report time."""
-
 PHASES = ("before", "during", "after")
-_TELEGRAM = Path(__file__).parents[1] / "demo-telegram.xml"
-_OFFICER, _DESK = "officer-1", "city-desk"
+_OFFICER = "officer-1"
 _READER = {reader.key: reader for reader in READERS}
 
 
@@ -75,18 +70,6 @@ def run(
     return demo.figures
 
 
-def own_telegram() -> bytes:
-    """Our own telegram, with the times of the simulated day."""
-    shaken = QUAKE - timedelta(minutes=5)
-    text = _TELEGRAM.read_text("utf-8").format(
-        sent_at=(QUAKE + timedelta(seconds=20)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        reported_at=QUAKE.isoformat(),
-        shaken_at=shaken.isoformat(),
-        event_id=shaken.strftime("%Y%m%d%H%M%S"),
-    )
-    return text.encode()
-
-
 class _Demo:
     """The demonstration under way: what came back so far."""
 
@@ -99,43 +82,41 @@ class _Demo:
         self._positions: set[int | None] = set()
         self._once = True
 
-    def _take(self, events: Iterable[Event]) -> Counter[str]:
-        """Hand events to intake: how many were accepted, duplicate, refused (and why) and late, and of which kind."""
-        counts: Counter[str] = Counter()
-        now = self.clock.now()
-        for result in self.hub.intake.take(events):
-            counts[result.status] += 1
-            known = result.position in self._positions
-            if result.status == "accepted":
-                counts[result.event.kind] += 1
-                counts["late"] += now - (result.event.occurred_at or now) > LATE
-                self._once = self._once and not known
+    def _hand(self, events: Iterable[Event]) -> list[Result]:
+        """Hand events to intake, and keep count of what it says."""
+        results = self.hub.intake.take(events)
+        for result in results:
+            self.counts[result.status] += 1
+            if result.status != "refused":
+                # accepted takes a place of its own, a duplicate one that is taken
+                self._once = self._once and (result.position in self._positions) is (result.status == "duplicate")
                 self._positions.add(result.position)
-            elif result.status == "duplicate":
-                self._once = self._once and known
-            else:
-                counts[f"refused:{_reason(result)}"] += 1
-        self.counts += counts
-        return counts
+        return results
 
-    def _take_all(self, batches: Iterable[Batch], ja: str, en: str) -> Counter[str]:
+    def _do(self, event: Event) -> Result:
+        """Hand over one event that must be taken."""
+        [result] = self._hand([event])
+        if result.error is not None:
+            raise result.error
+        return result
+
+    def _act(self, id: str, kind: str, data: Mapping[str, Any], person: str | None = None) -> int | None:
+        """Something is done at a desk or in an app; where it stands in the log."""
+        return self._do(Event(source="desk", id=id, kind=kind, person=person, data=data)).position
+
+    def _play(self, batches: Iterable[Batch], ja: str, en: str) -> Counter[str]:
+        """Let time pass: how much was accepted, duplicate, refused (and why) and late, and of which kind."""
         counts: Counter[str] = Counter()
         for at, events in self.screen.track(list(batches), ja, en):
             self.clock.set(at)
-            counts += self._take(events)
+            for result in self._hand(events):
+                counts[result.status] += 1
+                if result.status == "accepted":
+                    counts[result.event.kind] += 1
+                    counts["late"] += at - (result.event.occurred_at or at) > LATE
+                elif result.status == "refused":
+                    counts[f"refused:{_reason(result)}"] += 1
         return counts
-
-    def _do(self, kind: str, data: Mapping[str, Any], person: str | None = None) -> None:
-        """One act at a desk or in an app, which must succeed."""
-        event = Event(
-            source=_DESK,
-            id=f"{kind}:{person or self.figures['emergency']['emergency']}",
-            kind=kind,
-            person=person,
-            data=data,
-        )
-        if self._take([event])["accepted"] != 1:
-            raise Misuse(f"the demonstration could not go on at {kind}")
 
     def _read(self, reader: Reader) -> Look:
         query = Query(recipient=reader.recipient, purpose=reader.purpose)
@@ -148,7 +129,7 @@ class _Demo:
         """The evening before: people enrol and agree."""
         screen, city = self.screen, self.city
         screen.section("住民の登録と同意", "People enrol and agree", city.quake - timedelta(hours=15))
-        self._take_all(city.evening(), "登録", "enrolling")
+        self._play(city.evening(), "登録", "enrolling")
         count, asks = len(city.citizens), Counter(citizen.asks for citizen in city.citizens)
         visitors, consents = sum(not citizen.resident for citizen in city.citizens), len(city.consents)
         screen.say(
@@ -157,7 +138,7 @@ class _Demo:
         )
         screen.say(
             f"同意は{consents:,}件。平時と有事の範囲は、人ごと、相手ごとに違う。",
-            f"{consents:,} consents; what they allow in normal times and in an emergency differs by person and recipient.",
+            f"{consents:,} consents: what is open, in normal times and in an emergency, differs from person to person.",
         )
         table = screen.table(*screen.pick("いつ尋ねてほしいか|人数|割合", "when to be asked|people|share").split("|"))
         for name in SHARES:
@@ -168,7 +149,7 @@ class _Demo:
     def morning(self) -> None:
         """An ordinary morning."""
         self.screen.section("ふだんの朝", "An ordinary morning", self.city.quake - timedelta(minutes=20))
-        counts = self._take_all(self.city.morning(), "受け付け", "taking in")
+        counts = self._play(self.city.morning(), "受け付け", "taking in")
         where, how, ride = (counts[kind] for kind in (LOCATION, offers.CONDITION, offers.RIDE))
         self.screen.say(
             f"位置{where:,}件、体調{how:,}件、移動の希望{ride:,}件を受け付けた。",
@@ -203,11 +184,7 @@ class _Demo:
 
     def _hazard(self, event: Event) -> None:
         """A report goes through intake; what it caused is told."""
-        [result] = self.hub.intake.take([event])
-        self.counts[result.status] += 1
-        self._positions.add(result.position)
-        if result.error is not None:
-            raise result.error
+        result = self._do(event)
         level = next((area["level"] for area in event.data["areas"] if area.get("area") == CITY), None)
         if level is None:
             self.screen.say("会津若松市の震度は書かれていない。", "It gives no intensity for Aizuwakamatsu.")
@@ -225,15 +202,14 @@ class _Demo:
         covered = "、".join(told), ", ".join(told)
         if event.kind == "emergency.declared":
             self.screen.say(
-                f"災害の方針により、有事が宣言された。区域{covered[0]}。",
+                f"災害の方針により、有事が宣言された。区域は{covered[0]}。",
                 f"By the hazard policy an emergency is declared, for {covered[1]}.",
             )
         elif event.kind == "emergency.proposed" and CITY in data["areas"] and not figures["here"]:
-            figures["emergency"] = data["emergency"]
             said = {name: data[name] for name in ("emergency", "areas", "until", "hazard")}
-            self._do("emergency.declared", {**said, "by": _OFFICER})
+            self._act("confirmed", "emergency.declared", {**said, "by": _OFFICER})
             self.screen.say(
-                f"災害の方針により職員に確認を求め、職員が有事を宣言した。区域{covered[0]}。",
+                f"災害の方針により職員に確認を求め、職員が有事を宣言した。区域は{covered[0]}。",
                 f"The hazard policy asks an officer, who declares an emergency for {covered[1]}.",
             )
         else:
@@ -251,7 +227,7 @@ class _Demo:
         screen.section(
             "続く3時間に届いたもの", "What came in the next three hours", self.city.quake + timedelta(hours=3)
         )
-        counts = self._take_all(self.city.aftermath(emergency=here), "受け付け", "taking in")
+        counts = self._play(self.city.aftermath(emergency=here), "受け付け", "taking in")
         rows = [
             ("accepted", ("受け付けた", "accepted")),
             ("late", ("  うち15分以上遅れて届いたもの", "  of these, more than 15 minutes late")),
@@ -307,8 +283,7 @@ class _Demo:
         self.clock.set(self.city.quake + timedelta(hours=3, minutes=26))
         self.screen.section("同意の撤回", "Consent withdrawn", self.clock.now())
         before = self._read(_READER["city"])
-        self._do("consent.revoked", {"grant": "all"}, HANAKO)
-        position = max(position for position in self._positions if position)
+        position = self._act("revoked", "consent.revoked", {"grant": "all"}, HANAKO)
         self.city.consents = {grant: event for grant, event in self.city.consents.items() if event.person != HANAKO}
         after = self._read(_READER["city"])
         others = {person: items for person, items in before.items().items() if person != HANAKO}
@@ -317,7 +292,7 @@ class _Demo:
         self.figures["approvals"] |= {"shown": len(first), "shown_again": again}
         self.figures["revocation"] = {
             "position": position,
-            "next_read": after.answer.position,
+            "next_read": after.position,
             "persons_before": len(before.persons),
             "persons_after": len(after.persons),
             "seen_before": HANAKO in before.persons,
@@ -343,7 +318,7 @@ class _Demo:
             return
         self.clock.set(self.city.quake + timedelta(hours=9))
         self.screen.section("有事の解除", "The emergency is lifted", self.clock.now())
-        self._do("emergency.lifted", {"emergency": emergency, "by": _OFFICER})
+        self._act("lifted", "emergency.lifted", {"emergency": emergency, "by": _OFFICER})
         self.screen.say("職員が解除した。", "An officer lifts it.")
 
     def side_by_side(self) -> None:
@@ -386,20 +361,18 @@ class _Demo:
     def repeat(self) -> None:
         """The city's answer in the emergency, decided again from the log."""
         self.screen.section("過去の回答の再現", "A past answer, again")
-        answer = self.views["during"]["city"].answer
-        assert answer.position is not None
-        again = self.hub.audit.repeat(answer.position)
+        answer, position = self.views["during"]["city"].answer, self.views["during"]["city"].position
+        again = self.hub.audit.repeat(position)
         at = self.screen.clock(answer.moment.time)
         self.screen.say(
             f"{at}に市(救助)へ返した回答を、ログから判定し直した。",
             f"What the city was answered on {at}, for rescue, decided again from the log:",
         )
-        for words, body in ((("当時", "then"), answer.body), (("今回", "now "), again.answer.body)):
-            sha256 = hashlib.sha256(body).hexdigest()[:32]
-            said = self.screen.pick(f"{words[0]} {len(body):,}バイト", f"{words[1]} {len(body):,} bytes")
-            self.screen.say(*2 * (f"  {said}  SHA-256 {sha256}…",))
+        for ja, en, body in (("当時", "then", answer.body), ("今回", "now ", again.answer.body)):
+            digest = f"SHA-256 {hashlib.sha256(body).hexdigest()[:32]}…"
+            self.screen.say(f"  {ja} {len(body):,}バイト  {digest}", f"  {en} {len(body):,} bytes  {digest}")
         self.figures["replay"] = {
-            "position": answer.position,
+            "position": position,
             "persons": len(answer.persons),
             "bytes": len(answer.body),
             "sha256": hashlib.sha256(answer.body).hexdigest(),

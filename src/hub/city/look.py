@@ -15,10 +15,12 @@ from hub.disclosure import Answer
 class Look:
     """One answer, counted. opened: items that rest on consents for emergencies only, of the city's residents.
 
-    approved: persons shown on an approval for one look. unfounded: items whose person never agreed to that.
+    position: where it stands in the log. approved: persons shown on an approval for one look. unfounded: items
+    whose person never agreed to that.
     """
 
     answer: Answer
+    position: int
     persons: frozenset[str]
     kinds: Mapping[str, int]
     opened: int
@@ -48,6 +50,7 @@ def counted(city: City, reader: Reader, answer: Answer) -> Look:
                 approved.add(shown.person)
     return Look(
         answer=answer,
+        position=answer.position or 0,
         persons=frozenset(shown.person for shown in answer.persons),
         kinds=dict(sorted(kinds.items())),
         opened=opened,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta, timezone
 from typing import Any
 
 from hub.events import LOCATION
 
+JST = timezone(timedelta(hours=9))
 CITY = "07202"
 HANAKO = "hanako"
 """She asks to be asked once, has family and a carer, and agreed to everything but the bus company."""

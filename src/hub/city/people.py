@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from hub.city.offers import (
     CITY,
     CONDITION,
     HANAKO,
+    JST,
     MEDICATION,
     MOVED,
     NONE,
@@ -37,6 +39,11 @@ from hub.city.offers import (
 )
 from hub.events import LOCATION, Event
 from hub.hub import areas as city_areas
+
+QUAKE = datetime(2026, 6, 2, 9, 5, tzinfo=JST)
+"""When our own telegram is reported; a telegram that is given sets the day by its own report time."""
+
+_TELEGRAM = Path(__file__).parents[1] / "demo-telegram.xml"
 
 APP, CARE, SURVEY, MOBILITY, DESK = "myhazard", "care-app", "shelter-survey", "mobility", "city-desk"
 
@@ -115,7 +122,7 @@ class City:
             or to.get("class") == self.classes[reader.recipient]
             or (person, reader.recipient, to.get("relation")) in self.relations
         )
-        named = any(kind == name or name.endswith(".*") and kind.startswith(name[:-1]) for name in said["kinds"])
+        named = any(kind == name or (name.endswith(".*") and kind.startswith(name[:-1])) for name in said["kinds"])
         return meant and named and reader.purpose in said["purposes"] and mode in said["modes"]
 
     def evening(self) -> Iterator[Batch]:
@@ -221,7 +228,7 @@ class City:
                 events.append(said(role, DESK, "relation.added", {"recipient": recipient, "role": role}))
         events += self._grants(citizen, chance)
         if chance.random() < 0.7 or citizen.id == HANAKO:
-            data = {
+            data: dict[str, Any] = {
                 "household": chance.randrange(1, 6),
                 "needs": [chance.choice(_NEEDS)] if chance.random() < 0.12 else None,
             }
@@ -302,7 +309,7 @@ class City:
             facts.append(self._safety(citizen, chance, minute()))
         if chance.random() < 0.25:
             facts += self._shelter(citizen, chance, minute())
-        if citizen.carer and chance.random() < 0.8 or chance.random() < 0.05:
+        if (citizen.carer and chance.random() < 0.8) or chance.random() < 0.05:
             facts.append(self._condition(citizen, chance, minute()))
         if chance.random() < 0.06:
             facts.append(self._ride(citizen, chance, minute()))
@@ -387,3 +394,15 @@ def _event(
 
 def _cut(whole: Sequence[Citizen], size: int) -> Iterator[Sequence[Citizen]]:
     return (whole[at : at + size] for at in range(0, len(whole), size))
+
+
+def own_telegram() -> bytes:
+    """Our own telegram, with the times of the simulated day."""
+    shaken = QUAKE - timedelta(minutes=5)
+    text = _TELEGRAM.read_text("utf-8").format(
+        sent_at=(QUAKE + timedelta(seconds=20)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        reported_at=QUAKE.isoformat(),
+        shaken_at=shaken.isoformat(),
+        event_id=shaken.strftime("%Y%m%d%H%M%S"),
+    )
+    return text.encode()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from hub.city import offers
-from hub.city.offers import NONE
+from hub.city.offers import JST, NONE
 from hub.events import LOCATION
 
 T = TypeVar("T")
 Words = tuple[str, str]
 """The same in Japanese and in English."""
-
-JST = timezone(timedelta(hours=9))
 
 ASKS: dict[str, Words] = {
     "once": ("一度だけ", "once"),
@@ -55,6 +56,9 @@ LEVELS: dict[str, Words] = {
 }
 
 
+_PIECES = re.compile(r"\s*[「(【]*(?:[!-~]+|.)[、。)」】…]*")
+
+
 class Screen:
     """Where it is told, and in which language."""
 
@@ -69,20 +73,17 @@ class Screen:
 
     def say(self, ja: str, en: str) -> None:
         """A sentence."""
-        self._indented(" ", escape(self.pick(ja, en)))
+        self._print("  ", self.pick(ja, en))
 
     def note(self, holds: bool, ja: str, en: str) -> None:
         """A line with a mark: it holds, or it does not."""
-        mark = "[green]○[/]" if holds else "[red]×[/]"
-        self._indented(f"  {mark}", escape(self.pick(ja, en)))
+        self._print("  [green]○[/] " if holds else "  [red]×[/] ", self.pick(ja, en))
 
-    def _indented(self, first: str, text: str) -> None:
-        """Words that wrap beside their mark, not under it."""
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(first, text)
-        self.console.print(grid, highlight=False)
+    def _print(self, first: str, text: str) -> None:
+        """The words, wrapped beside their mark and not under it."""
+        indent = Text.from_markup(first).cell_len
+        for number, line in enumerate(folded(text, self.console.width - indent)):
+            self.console.print((" " * indent if number else first) + escape(line), highlight=False)
 
     def section(self, ja: str, en: str, at: datetime | None = None) -> None:
         """A headline, numbered, with the hub's time."""
@@ -114,3 +115,13 @@ class Screen:
         watched = self.console.is_terminal and not self.console.quiet
         with Progress(*columns, console=self.console, transient=True, disable=not watched) as progress:
             yield from progress.track(items, description=self.pick(ja, en))
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells: no figure or Latin word is cut, and no line begins with 、 or 。 (禁則)."""
+    lines = [""]
+    for piece in _PIECES.findall(text):
+        if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.rstrip() for line in lines]
