@@ -119,9 +119,9 @@ def town(new_town: Callable[[str], Town]) -> Town:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_town() -> Callable[[Path], Any]:
-    """Opens the town that stands in a folder, as another process would."""
+    """Opens the town that stands in a folder, as another process would; an empty folder becomes one."""
 
     @contextmanager
     def opened(folder: Path) -> Iterator[Town]:
@@ -134,7 +134,7 @@ def open_town() -> Callable[[Path], Any]:
     return opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `hub` in a process of its own."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -181,14 +182,20 @@ def live(town: Town, random: Random) -> dict[int, bytes]:
     return answered
 
 
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory, open_town: Callable[[Path], Any]) -> Past:
+    folder = tmp_path_factory.mktemp("past")
+    with open_town(folder) as town:
+        town.hub.init()
+        enrol(town)
+        return Past(folder, live(town, Random(20260601)))
+
+
 @pytest.fixture
-def past(new_town: Callable[[str], Town]) -> Past:
-    town = new_town("past")
-    town.hub.init()
-    enrol(town)
-    answered = live(town, Random(20260601))
-    town.close()
-    return Past(town.folder, answered)
+def past(lived: Past, tmp_path: Path) -> Past:
+    """A copy, since looking back is a look and appends."""
+    shutil.copytree(lived.folder, tmp_path / "past")
+    return replace(lived, folder=tmp_path / "past")
 
 
 def repeated(past: Past, hash_seed: str, zone: str) -> dict[int, tuple[bool, str]]:

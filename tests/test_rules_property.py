@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 import worlds
 from hub.scenario import World
@@ -29,8 +29,6 @@ LEAST_OUT = 2_000
 PAIRS = range(12)
 MOST_TRIES = 120
 DIFFERENT = "The hub and the naive reading differ"
-
-Randoms = st.randoms(use_true_random=False)
 
 
 class Differs(AssertionError):
@@ -175,39 +173,30 @@ class TwoReadings(RuleBasedStateMachine):
         self.pair = Pair(self.rooms.enter_context(World.fresh()))
         self.story = Story()
 
-    @initialize(rng=Randoms)
-    def begin(self, rng: Random) -> None:
-        self.tell(self.story.prelude(rng))
+    @initialize(seed=st.integers(0, 2**32))
+    def begin(self, seed: int) -> None:
+        """One pair of dice for the story: those that hypothesis throws itself fall on small numbers, so
+        that hardly any grant would meet a fact."""
+        self.rng = Random(f"story {seed}")
+        self.tell(self.story.prelude(self.rng))
 
-    @rule(rng=Randoms)
-    def an_event(self, rng: Random) -> None:
-        self.tell([self.story.event(rng)])
+    @rule(count=st.integers(1, 4))
+    def events(self, count: int) -> None:
+        self.tell([self.story.event(self.rng) for _ in range(count)])
 
-    @rule(rng=Randoms)
-    def a_question(self, rng: Random) -> None:
-        self.tell([self.story.question(rng)])
+    @rule()
+    def a_question(self) -> None:
+        self.tell([self.story.question(self.rng)])
 
-    @rule(rng=Randoms, share=st.floats(0, 1))
-    def a_question_as_of_earlier(self, rng: Random, share: float) -> None:
-        position = 1 + int(share * (len(self.pair.naive.log) - 1))
-        self.tell([{"at": self.end(), "expect": {**self.story.query(rng), "as_of": position}}])
+    @rule(share=st.floats(0, 1))
+    def a_question_as_of_earlier(self, share: float) -> None:
+        head = len(self.pair.naive.log)
+        position = head - int(share * (head // 2))
+        self.tell([{"at": self.end(), "expect": {**self.story.query(self.rng), "as_of": position}}])
 
     @rule()
     def a_rebuild(self) -> None:
         self.pair.world.rebuild()
-
-    @invariant()
-    def erased_is_gone(self) -> None:
-        """R15: whatever the readings agree on, nobody erased is in the last answer."""
-        assert not set(self.last_sight().sees) & self.pair.naive.erased(len(self.pair.naive.log))
-
-    def last_sight(self) -> Sight:
-        """The last question, put to the naive reading once more."""
-        asked = [step for step in self.pair.steps if "kind" not in step]
-        if not asked:
-            return Sight()
-        query = asked[-1].get("read") or asked[-1]["expect"]
-        return self.pair.naive.expect(datetime.fromisoformat(self.end()), **query)
 
     def end(self) -> str:
         """The story's clock, never before the last step's."""
@@ -219,7 +208,7 @@ class TwoReadings(RuleBasedStateMachine):
             for step in steps:
                 self.pair.play(step)
         except Differs as difference:
-            pytest.fail(f"{DIFFERENT}. {difference}\n\n{scenario('a story', self.pair.steps)}", pytrace=False)
+            pytest.fail(explained("a story", str(difference), self.pair.steps), pytrace=False)
 
     def teardown(self) -> None:
         self.rooms.close()
@@ -232,7 +221,8 @@ TestTwoReadings.settings = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    phases=(Phase.generate, Phase.shrink),
+    phases=(Phase.generate,),  # `shrunk` is quicker, since it leaves out steps and not dice
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -170,9 +170,7 @@ def emergency_id(report: Report) -> str:
     `earthquake:jma:20260602090312`. Hazard, source and chain are in it, since JMA uses one EventID for an
     earthquake and its tsunami. A chain too long for an id is replaced by its hash.
     """
-    hazard, source, chain = (
-        quote(part, safe="") for part in (_hazard(report), report.source, _chain(report))
-    )
+    hazard, source, chain = (quote(part, safe="") for part in (_hazard(report), report.source, _chain(report)))
     plain = f"{hazard}:{source}:{chain}"
     if len(plain) <= _ID_LENGTH:
         return plain

@@ -50,16 +50,17 @@ class Hub:
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
+        durable: bool = True,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
         master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
-        database, which is made where there is none. Raises Misuse.
+        database, which is made where there is none. durable: False for a hub that is thrown away. Raises Misuse.
         """
         path = Path(parse_url(url).database or "")
         schemas = schemas or packaged()
-        engine = open_database(path)
-        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE")
+        engine = open_database(path, durable=durable)
+        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
         keyring = Keyring(keys, master or _master(path.parent / "master.key"))
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)

@@ -60,6 +60,7 @@ class World:
 
     def __init__(self, hub: Hub, clock: SetClock) -> None:
         self.hub, self.clock = hub, clock
+        self.named = "step"
         self._unnamed = 0
         self.last: Result | None = None
 
@@ -69,7 +70,7 @@ class World:
         """A hub on embedded SQLite in a directory that is removed afterwards."""
         with tempfile.TemporaryDirectory(prefix="hub-world-") as folder:
             clock = SetClock(_BEGINNING)
-            hub = Hub.open(f"sqlite:///{folder}/hub.sqlite3", clock, master=bytes(32))
+            hub = Hub.open(f"sqlite:///{folder}/hub.sqlite3", clock, master=bytes(32), durable=False)
             try:
                 yield cls(hub, clock)
             finally:
@@ -81,7 +82,7 @@ class World:
         """Hand one event to intake; `data` is flat, as in a scenario's step."""
         self.clock.set(at)
         self._unnamed += id is None
-        name = f"step-{self._unnamed}" if id is None else id
+        name = f"{self.named}-{self._unnamed}" if id is None else id
         try:
             event = flat_event(kind, data, name)
         except PayloadError as error:

@@ -48,7 +48,10 @@ def run(
     if not hub.empty:
         raise Misuse("the demonstration needs an empty database")
     said = connector.find("jma").translate(telegram if telegram is not None else own_telegram())
-    city = City(people, seed, (said.reported_at or QUAKE).astimezone(UTC))
+    quake = (said.reported_at or QUAKE).astimezone(UTC)
+    if not 1970 < quake.year < 9999:
+        raise PayloadError("is no time that a day can be simulated around", path="ReportDateTime")
+    city = City(people, seed, quake)
     hub.simulate()
     clock.set(city.quake - timedelta(hours=16))
     hub.init()
@@ -185,6 +188,8 @@ class _Demo:
     def _hazard(self, event: Event) -> None:
         """A report goes through intake; what it caused is told."""
         result = self._do(event)
+        if event.exercise:
+            self.screen.say("訓練の電文。", "It is a drill's (訓練).")
         level = next((area["level"] for area in event.data["areas"] if area.get("area") == CITY), None)
         if level is None:
             self.screen.say("会津若松市の震度は書かれていない。", "It gives no intensity for Aizuwakamatsu.")

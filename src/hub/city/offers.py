@@ -12,7 +12,8 @@ from hub.events import LOCATION
 JST = timezone(timedelta(hours=9))
 CITY = "07202"
 HANAKO = "hanako"
-"""She asks to be asked once, has family and a carer, and agreed to everything but the bus company."""
+"""She wants to be asked once, has family and a carer, and shares with the hospital only in an emergency, with the bus
+company never."""
 
 NONE = "none"
 SHARES = {"once": 40, "each_new_kind": 33, "every_time": 17, NONE: 10}

@@ -251,7 +251,7 @@ class City:
             offered = role is None or (citizen.family if role == "family" else citizen.carer) is not None
             taken = chance.randrange(100) < offer.share
             if citizen.id == HANAKO:
-                taken = not offer.name.startswith("bus")
+                taken = offer.name not in ("patient", "bus-day", "bus")
             level = chance.choice(offer.location) if offer.location else None
             if citizen.asks != NONE and offered and taken:
                 granted.append(self._grant(citizen, offer, level))

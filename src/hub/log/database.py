@@ -33,8 +33,11 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
-def open_database(path: Path, *, journal: str = "WAL") -> Engine:
-    """The engine of an SQLite file, which is created where it is missing."""
+def open_database(path: Path, *, journal: str = "WAL", durable: bool = True) -> Engine:
+    """The engine of an SQLite file, which is created where it is missing.
+
+    durable: False only for a database that is thrown away, since a loss of power may cost it what it acknowledged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
@@ -47,7 +50,7 @@ def open_database(path: Path, *, journal: str = "WAL") -> Engine:
         raw.isolation_level = None
         for pragma in (
             f"journal_mode={journal}",
-            "synchronous=FULL",
+            f"synchronous={'FULL' if durable else 'OFF'}",
             f"busy_timeout={_BUSY_MS}",
             "secure_delete=ON",
             "recursive_triggers=ON",
