@@ -10,17 +10,21 @@ import pytest
 from hub.bench import Sizes, run
 
 TINY = Sizes(
-    persons=400,
-    few=200,
+    persons=60,
+    few=20,
     enrolled=5,
     codec=20,
     singles=3,
-    hundreds=1,
-    thousands=1,
     callers=2,
+    small=10,
+    smalls=1,
+    large=40,
+    larges=1,
     rounds=1,
-    pages=1,
+    page=10,
+    pages=2,
     views=1,
+    more=100,
 )
 
 ROWS = [
@@ -30,21 +34,21 @@ ROWS = [
     "sealing: open a ping",
     "enrol 5 persons in one call",
     "an emergency declared for all, and the next read: 20 persons",
-    "append: batches of 1,000 pings",
+    "append: batches of 40 pings",
     "append: the same, each the first after a start",
-    "append: batches of 100 pings",
+    "append: batches of 10 pings",
     "append: one ping a call",
     "append: one ping a call, 2 callers",
     "one decision, in peacetime",
     "one decision, in an emergency",
-    "a page of 100 persons of 410: the first after a start",
-    "a page of 100 persons of 410: cold",
-    "a page of 100 persons of 410: warm",
-    "a view of all 410, an item each: cold",
-    "a view of all 410, an item each: warm",
-    "an emergency declared for all, and the next read: 410 persons",
-    "replay: a past page of 100",
-    "replay: a past view of all 410",
+    "a page of 10 persons of 60: the first after a start",
+    "a page of 10 persons of 60: cold",
+    "a page of 10 persons of 60: warm",
+    "a view of all 60, an item each: cold",
+    "a view of all 60, an item each: warm",
+    "an emergency declared for all, and the next read: 60 persons",
+    "replay: a past page of 10",
+    "replay: a past view of all 60",
     "rebuild: all views",
     "restart after kill -9: a new process, to its first answer",
     "memory: peak after a full view and 100 pings",
@@ -55,7 +59,7 @@ def test_the_bench_prints_every_figure_with_its_floor(capsys: pytest.CaptureFixt
     run(quick=True, profile=False, as_json=False, sizes=TINY)
     told = capsys.readouterr()
     lines = told.out.splitlines()
-    assert lines[0].startswith("hub bench --quick: 410 persons")
+    assert lines[0].startswith("hub bench --quick: 60 persons")
     assert "SQLite" in lines[3]
     at = [next(i for i, line in enumerate(lines) if line.startswith(row)) for row in ROWS]
     assert at == sorted(at)

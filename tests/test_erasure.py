@@ -13,6 +13,7 @@ import pytest
 
 from hub.disclosure import Answer, Query, parse_query
 from hub.errors import Refused
+from hub.errors import PayloadError
 from hub.events import CONTROLS, Entry
 from hub.log import sealing
 from hub.log.log import Closed
@@ -212,14 +213,17 @@ def test_after_an_erasure_no_file_and_no_payload_holds_a_value(peopled: Town) ->
     assert in_log(peopled, VALUES) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="a page's cursor seals the last person's id under the city's key")
 def test_after_an_erasure_no_logged_cursor_opens_to_her_id(peopled: Town) -> None:
     erase(peopled)
-    with peopled.hub.log.entries.snapshot() as (connection, _):
+    with peopled.hub.log.entries.snapshot() as (connection, end):
         entries = [e for e in peopled.hub.log.scan(connection) if isinstance(e, Entry)]
-    asked = [parse_query(e.event.data["query"]) for e in entries if e.event.kind == "view.disclosed"]
-    assert any(query.cursor for query in asked)
-    assert HANAKO not in [peopled.hub.disclosure._after(query) for query in asked]
+        asked = [parse_query(e.event.data["query"]) for e in entries if e.event.kind == "view.disclosed"]
+        asked = [query for query in asked if query.cursor]
+        standing = peopled.hub.views.at(connection, end.position)
+        assert asked
+        for query in asked:
+            with pytest.raises(PayloadError, match="someone who is gone"):
+                peopled.hub.disclosure.decide(standing, query, peopled.hub.log.clock.now())
 
 
 def test_after_an_erasure_her_key_stands_nowhere(peopled: Town) -> None:

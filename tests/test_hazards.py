@@ -187,9 +187,7 @@ def test_one_emergency_for_each_hazard_source_and_chain() -> None:
 
 
 def test_separators_in_a_chain_or_a_source_make_no_two_chains_one() -> None:
-    assert emergency_id(full(5, {}, source="a:b", chain="c")) != emergency_id(
-        full(5, {}, source="a", chain="b:c")
-    )
+    assert emergency_id(full(5, {}, source="a:b", chain="c")) != emergency_id(full(5, {}, source="a", chain="b:c"))
 
 
 def test_a_long_chain_still_gives_an_id() -> None:
@@ -549,9 +547,7 @@ def test_the_policy_is_known_by_the_hash_of_its_bytes() -> None:
 
 
 def test_an_operator_may_let_5_lower_declare_for_a_day() -> None:
-    text = (
-        DEFAULT.replace(b'["5+"', b'["5-", "5+"').replace(b'["5-", "5-?"]', b"[]").replace(b"= 72", b"= 24")
-    )
+    text = DEFAULT.replace(b'["5+"', b'["5-", "5+"').replace(b'["5-", "5-?"]', b"[]").replace(b"= 72", b"= 24")
     ((kind, data),) = conclude(load(text), full(5, {AIZU: "5-"}), [], None, NOW)
     assert (kind, data["until"]) == ("emergency.declared", at(5) + timedelta(hours=24))
 

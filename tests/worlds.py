@@ -145,9 +145,7 @@ class Story:
         if draw < 0.04:
             return self.now - timedelta(minutes=rng.randint(1, 300))
         if draw < 0.12 and ahead:
-            self.now = max(
-                self.now, ahead[0] + rng.choice((-MILLISECOND, timedelta(0), timedelta(0), MILLISECOND))
-            )
+            self.now = max(self.now, ahead[0] + rng.choice((-MILLISECOND, timedelta(0), timedelta(0), MILLISECOND)))
         elif draw < 0.15:
             self.now += timedelta(hours=rng.choice((3, 6, 12, 24)))
         elif draw < 0.85:
@@ -298,9 +296,7 @@ class Story:
 
     def grant(self, rng: Random, person: str) -> Data:
         """A grant of its own."""
-        modes = rng.choice(
-            (["normal"], list(MODES), ["normal", "emergency"], list(MODES), some(rng, MODES, 2))
-        )
+        modes = rng.choice((["normal"], list(MODES), ["normal", "emergency"], list(MODES), some(rng, MODES, 2)))
         data: Data = {"grant": self.name("g"), "person": person, "to": self.to(rng)}
         data["kinds"] = list(rng.choice(NAMES))
         data["purposes"] = list(PURPOSES) if chance(rng, 0.7) else some(rng, PURPOSES, 3)
@@ -448,9 +444,7 @@ class Story:
         """R10: chains, circles, emptied again."""
         area = rng.choice(list(CONTENTS))
         contains = (
-            CONTENTS[area]
-            if chance(rng, 0.8)
-            else rng.choice(([], [rng.choice(BAD_AREAS)], some(rng, AREAS, 2)))
+            CONTENTS[area] if chance(rng, 0.8) else rng.choice(([], [rng.choice(BAD_AREAS)], some(rng, AREAS, 2)))
         )
         return self.step(rng, "area.introduced", {"area": area, "contains": list(contains)})
 
@@ -540,9 +534,7 @@ class Story:
         kind = rng.choice(("location.reported", "location.reported", *known))
         data: Data = {"person": self.person(rng), **self.payload(rng, kind)}
         if chance(rng, 0.45):
-            claimed = (
-                self.time_near(rng) if chance(rng, 0.8) else self.now + timedelta(hours=rng.choice((1, 30)))
-            )
+            claimed = self.time_near(rng) if chance(rng, 0.8) else self.now + timedelta(hours=rng.choice((1, 30)))
             data["occurred_at"] = self.iso(rng, claimed)
         if chance(rng, 0.5 if self.drilling else 0.04):
             data["exercise"] = True
@@ -661,9 +653,7 @@ class Story:
             "purposes": list(PURPOSES),
         }
         data |= {"modes": list(MODES), "data": "all", **fields}
-        return self.step(
-            rng, "consent.granted", {name: value for name, value in data.items() if value is not None}
-        )
+        return self.step(rng, "consent.granted", {name: value for name, value in data.items() if value is not None})
 
     def asked(self, rng: Random, recipient: str, at: datetime | None = None, **fields: Any) -> Step:
         """A question by the recipient, for a purpose of theirs; at that very moment, if one is given."""
@@ -710,9 +700,7 @@ class Story:
         """R4, R8: an approval, until it is used or its consent ends."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
         to = {"recipient": recipient}
-        parent = self.a_grant(
-            rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"]))
-        )
+        parent = self.a_grant(rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"])))
         yield parent
         name = parent["data"]["grant"]
         yield self.a_fact(rng, person)
@@ -774,9 +762,7 @@ class Story:
             yield self.step(rng, "roster.listed", {"person": person})
             yield self.declared(rng, rng.choice(EMERGENCIES), ["07202"])
         yield self.a_fact(rng, person, self.for_roster(rng))
-        whom = (
-            {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
-        )
+        whom = {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
         yield self.opened(rng, recipient, basis, **whom)
         softened = chance(rng, 0.4)
         for hard in (True, False) if softened else (chance(rng, 0.5), chance(rng, 0.5)):
@@ -893,9 +879,7 @@ class Story:
         yield self.a_fact(rng, person, "location.reported", lat_deg=37.4948, lon_deg=139.9298)
         yield self.a_grant(rng, person, {"class": self.registrations[recipient]["class"]})
         name = rng.choice(DRILLS if drill else EMERGENCIES)
-        yield self.declared(
-            rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {})
-        )
+        yield self.declared(rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {}))
         if drill:
             yield self.a_fact(rng, person, exercise=True)
         yield self.asked(rng, recipient, **({"exercise": True} if drill else {}))
@@ -956,9 +940,7 @@ class Story:
         yield self.a_fact(rng, person)
         signed = (self.now - timedelta(hours=rng.choice((-2, 1, 2)))).isoformat()
         odd = {rng.choice(("occurred_at", "valid_from")): signed}
-        yield self.a_grant(
-            rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd
-        )
+        yield self.a_grant(rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd)
         yield self.a_fact(rng, person)
         yield self.asked(rng, recipient)
 
@@ -1065,18 +1047,17 @@ def unseen(seed: int, steps: list[Step]) -> list[tuple[Step, bool]]:
     """The steps, each with False, and between them others with True that concern someone else.
 
     shiro is nobody to most recipients: with facts and no grant, with grants that others made use of,
-    blocked, retracted, erased. Besides, the cast gets facts and consents that few may see. The added
-    steps come at the time of the step before, so that they move positions but no clock.
+    blocked, retracted, erased. Besides, the cast gets facts and consents that few may see. The clock of
+    the added steps is one that went back, so that they move positions but no time (R1).
     """
-    rng, latest = Random(f"unseen {seed}"), DAWN
+    rng, before = Random(f"unseen {seed}"), (DAWN - timedelta(days=1)).isoformat()
     told: list[tuple[Step, bool]] = []
     names = iter(range(10**6))
     for step in steps:
         told.append((step, False))
-        latest = max(latest, when(step))
         while chance(rng, 0.35):
             kind, data, id = added(rng, next(names))
-            extra: Step = {"at": latest.isoformat(), "kind": kind, "data": data}
+            extra: Step = {"at": before, "kind": kind, "data": data}
             told.append(({**extra, "id": id} if id else extra, True))
     return told
 
@@ -1088,9 +1069,7 @@ def added(rng: Random, n: int) -> tuple[str, Data, str | None]:
     person = rng.choice(("shiro", "shiro", "shiro", *PERSONS[:3]))
     story = Story()
     story.recipients = list(RECIPIENTS)
-    fact = rng.choice(
-        ("survey.answered", "care.allergy_updated", "care.condition_updated", "safety.answered")
-    )
+    fact = rng.choice(("survey.answered", "care.allergy_updated", "care.condition_updated", "safety.answered"))
     facts = fact if person != "shiro" else rng.choice((fact, "location.reported"))
     to = story.to(rng)
     grant = {"grant": f"x{n}", "person": person, "to": to, "kinds": [fact], "purposes": list(PURPOSES)}

@@ -8,13 +8,14 @@ from the log and compares.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, MetaData, Table, select
+from sqlalchemy import Connection, MetaData, Table, func, select
 
 from hub.canonical import timestamp
 from hub.disclosure import Answer, Disclosure, Query, answer_hash, ordinals_of, query_text
@@ -22,7 +23,7 @@ from hub.errors import PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
 from hub.log import merkle, recorder, sealing
-from hub.log.database import beside_memory
+from hub.log.database import DAMAGED, beside_memory
 from hub.log.log import Closed, Log
 from hub.obstacles import BLOCKED, Obstacle
 from hub.policy import Emergency, Policy
@@ -268,6 +269,8 @@ def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:
     }
 
 
+_MODE_JA = {"normal": "平時", "emergency": "有事", "exercise": "訓練"}
+_BASIS_JA = {"grant": "同意", "override": "緊急閲覧"}
 _UNKNOWN = Reason("no such person is enrolled", "この人は登録されていない", "R1a", False)
 
 
@@ -284,9 +287,9 @@ class _Explaining:
         place = self._standing.places([self._ordinal]).get(self._ordinal)
         case = self._reading.case(policy, place, self._standing.spent([(self._ordinal, policy)]))
         if isinstance(case, Obstacle):
-            self._against("", case)
+            self._against("", "", case)
             return Explanation(shown=False, lines=tuple(self._lines))
-        self._say(f"the person's mode is {case.mode}", f"本人のモードは {case.mode}", "R10", True)
+        self._say(f"the person's mode is {case.mode}", f"本人のモードは{_MODE_JA[case.mode]}", "R10", True)
         openings = self._openings(case, policy)
         kinds = [k for k in self._reading.kinds() if kind in (None, k)]
         shown = [self._facts(openings, k, event) for k in kinds]
@@ -302,7 +305,7 @@ class _Explaining:
                 found.append(self._reading.grant_opening(case, grant))
                 self._say(f"grant {grant.id}: open", f"同意 {grant.id}: 開いている", "R4", True)
             else:
-                self._against(f"grant {grant.id}", obstacle)
+                self._against(f"grant {grant.id}", f"同意 {grant.id}", obstacle)
         for override in self._standing.city.overrides.values():
             if override.recipient != case.reader.id:
                 continue
@@ -311,7 +314,7 @@ class _Explaining:
                 found.append(override_opening(override))
                 self._say(f"override {override.id}: open", f"緊急閲覧 {override.id}: 開いている", "R14", True)
             else:
-                self._against(f"override {override.id}", obstacle)
+                self._against(f"override {override.id}", f"緊急閲覧 {override.id}", obstacle)
         return sorted(found, key=lambda opening: (opening.basis.limited, opening.basis.position))
 
     def _facts(self, openings: list[Opening], kind: str, event: str | None) -> bool:
@@ -337,7 +340,7 @@ class _Explaining:
                 basis = opening.basis
                 self._say(
                     f"{name}: shown at {allowed} by {basis.type} {basis.id}",
-                    f"{name}: {allowed} で提供({'同意' if basis.type == 'grant' else '緊急閲覧'} {basis.id})",
+                    f"{name}: {allowed} で提供({_BASIS_JA[basis.type]} {basis.id})",
                     "R9a",
                     True,
                 )
@@ -350,7 +353,9 @@ class _Explaining:
         if not against:
             self._say(f"{name}: nothing is open", f"{name}: 開いている同意がない", "R3", False)
         for opening, obstacle in against:
-            self._against(f"{name}, {opening.basis.type} {opening.basis.id}", obstacle)
+            basis = opening.basis
+            words, words_ja = f"{name}, {basis.type} {basis.id}", f"{name}、{_BASIS_JA[basis.type]} {basis.id}"
+            self._against(words, words_ja, obstacle)
         return False
 
     def _in_grid(self, position: Position) -> bool:
@@ -359,16 +364,20 @@ class _Explaining:
     def _say(self, english: str, japanese: str, rule: str, holds: bool) -> None:
         self._lines.append(Reason(english, japanese, rule, holds))
 
-    def _against(self, name: str, obstacle: Obstacle) -> None:
-        prefix = f"{name}: " if name else ""
-        self._say(prefix + obstacle.text, prefix + obstacle.text_ja, obstacle.rule, False)
+    def _against(self, name: str, name_ja: str, obstacle: Obstacle) -> None:
+        text = f"{name}: {obstacle.text}" if name else obstacle.text
+        text_ja = f"{name_ja}: {obstacle.text_ja}" if name_ja else obstacle.text_ja
+        self._say(text, text_ja, obstacle.rule, False)
 
 
 def _check_pages(connection: Connection) -> None:
-    """The database's own look at its pages and indexes."""
+    """The database's own look at its pages and indexes, and ours at the triggers."""
     found = connection.exec_driver_sql("PRAGMA hub.integrity_check(3)").scalars().all()
     if list(found) != ["ok"]:
-        raise Tampered("the database file is damaged; restore it from a backup, or ask who changed it")
+        raise Tampered(DAMAGED)
+    triggers = connection.exec_driver_sql("SELECT sql FROM hub.sqlite_master WHERE type = 'trigger'").scalars()
+    if set(triggers) != recorder.guards():
+        raise Tampered("the triggers that keep the log append-only were changed")
 
 
 class _Verifying:
@@ -378,7 +387,7 @@ class _Verifying:
         self._log, self._connection = log, connection
         self.tree = merkle.Frontier()
         self.opened = self.closed = self.disclosures = 0
-        self._identities = 0
+        self._identities = self._chunks = 0
         self._erased: set[int] = set()
 
     def log(self) -> _Verifying:
@@ -388,10 +397,10 @@ class _Verifying:
         for row in self._log.rows(self._connection):
             if row.position != self.tree.size + 1:
                 raise Tampered("the entry before it is missing", position=row.position)
+            self._leaf(row)
             if row.recorded_us < last:
                 raise Tampered("it was recorded before the one before it", position=row.position)
             last = row.recorded_us
-            self._leaf(row)
             entry = self._log.open(row)
             if isinstance(entry, Closed):
                 closed.append(entry)
@@ -400,22 +409,27 @@ class _Verifying:
             if entry_kind(entry) == "person.erased":
                 self._erased.add(row.subject)
         self._closed(closed)
+        if self._connection.scalar(select(func.count()).select_from(recorder.chunk)) != self._chunks:
+            raise Tampered("there are pieces that belong to no disclosure")
         self._head(last)
         self._identity()
         return self
 
     def _leaf(self, row: Any) -> None:
-        hashed = merkle.leaf(
-            position=row.position,
-            recorded_us=row.recorded_us,
-            subject=row.subject,
-            identity=row.identity,
-            identity_version=row.identity_version,
-            claim=row.claim,
-            topic=row.topic,
-            state=row.state,
-            commitment=sealing.parse(row.state).commitment,
-        )
+        try:
+            hashed = merkle.leaf(
+                position=row.position,
+                recorded_us=row.recorded_us,
+                subject=row.subject,
+                identity=row.identity,
+                identity_version=row.identity_version,
+                claim=row.claim,
+                topic=row.topic,
+                state=row.state,
+                commitment=sealing.parse(row.state).commitment,
+            )
+        except (Tampered, struct.error, TypeError, ValueError, AttributeError):
+            raise Tampered("it has not the form of an entry", position=row.position) from None
         if hashed != row.leaf:
             raise Tampered("the entry is not the one whose hash was kept", position=row.position)
         self.tree.extend([hashed])
@@ -429,7 +443,11 @@ class _Verifying:
             raise Tampered("the event's identity is not its own", position=row.position)
         if entry.event.kind == DISCLOSED:
             self.disclosures += 1
-            pieces = self._log.chunks(self._connection, row.position)
+            try:
+                pieces = self._log.chunks(self._connection, row.position)
+            except (Tampered, OverflowError):
+                raise Tampered("a piece beside it was changed", position=row.position) from None
+            self._chunks += len(pieces)
             if [hashlib.sha256(piece).digest() for piece in pieces] != entry.event.data["chunks"]:
                 raise Tampered("the persons shown are not those that were written", position=row.position)
 
@@ -443,7 +461,9 @@ class _Verifying:
             self.closed += 1
 
     def _head(self, last: int) -> None:
-        head = self._connection.execute(select(recorder.head)).one()
+        head, *others = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
+        if others:
+            raise Tampered("the log has more than one head")
         if (head.position, head.recorded_us) != (self.tree.size, last if self.tree.size else head.recorded_us):
             raise Tampered("the end of the log is missing, or its head was changed", position=head.position)
         if head.frontier != self.tree.encode():

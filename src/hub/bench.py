@@ -56,9 +56,9 @@ class Sizes:
 
     persons: enrolled, each with one grant and one ping. few: enrolled when the first emergency is declared.
     enrolled: how many are enrolled in one call, for that figure. codec: pings encoded or sealed a round.
-    singles, hundreds, thousands: events, batches of 100, batches of 1,000 a round. callers: threads that append at
-    once. pages: pages read, cold and warm. views: full views, warm. more: pings that a process takes in for the
-    figure of memory.
+    singles: events a round that are appended one a call, by one caller and by `callers` at once. small, large: events
+    in a batch. smalls, larges: batches a round. page: persons on one. pages: how many are read, cold and warm. views:
+    full views, warm. more: pings that a process takes in for the figure of memory.
     """
 
     persons: int = 50_000
@@ -66,17 +66,32 @@ class Sizes:
     enrolled: int = 200
     codec: int = 4_000
     singles: int = 300
-    hundreds: int = 10
-    thousands: int = 3
     callers: int = 16
+    small: int = 100
+    smalls: int = 10
+    large: int = 1_000
+    larges: int = 3
     rounds: int = 5
+    page: int = 100
     pages: int = 20
     views: int = 2
     more: int = 10_000
 
 
 FULL = Sizes()
-QUICK = Sizes(persons=2_000, enrolled=50, codec=1_000, singles=50, hundreds=3, thousands=1, rounds=3, pages=10, views=1)
+QUICK = Sizes(
+    persons=2_000,
+    few=500,
+    enrolled=50,
+    codec=1_000,
+    singles=50,
+    smalls=3,
+    larges=1,
+    rounds=2,
+    pages=10,
+    views=1,
+    more=2_000,
+)
 
 _TIME = datetime(2026, 6, 1, tzinfo=UTC)
 _READER, _RESCUER, _PURPOSE = "aizu-city", "fire-brigade", "rescue"
@@ -119,7 +134,7 @@ class Cost:
 class Figure:
     """One measure: the median of its rounds. p95: the slow end, which is the slowest where rounds are few.
 
-    on_cpu: the process's share of one core meanwhile; well under 1 it waited, for the disk or for a core.
+    on_cpu: its share of one core meanwhile; well under 1 it waited, for the disk or for a core.
     elsewhere: the share of the machine that other processes took; None where the system does not say.
     """
 
@@ -217,17 +232,17 @@ class _Bench:
         trials = [("", trial, count), *floors]
         taken: list[list[float]] = [[] for _ in trials]
         cpu = wall = 0.0
+        gc.collect()
         before = _jiffies()
         for _ in range(rounds or self._sizes.rounds):
             for number, (_, prepare, _) in enumerate(trials):
                 act = prepare()
-                gc.collect()
-                on_cpu, began = time.process_time(), time.perf_counter()
+                on_cpu, began = _cpu_seconds(), time.perf_counter()
                 act()
                 seconds = time.perf_counter() - began
                 taken[number].append(seconds)
                 if number == 0:
-                    cpu, wall = cpu + time.process_time() - on_cpu, wall + seconds
+                    cpu, wall = cpu + _cpu_seconds() - on_cpu, wall + seconds
         values = [
             (_value(unit, count, statistics.median(found)), _value(unit, count, _p95(found)))
             for (_, _, count), found in zip(trials, taken, strict=True)
@@ -383,9 +398,9 @@ class _Bench:
     def _appends(self) -> None:
         sizes = self._sizes
         batches = Aim(text="50,000/s", value=50_000)
-        self._append("append: batches of 1,000 pings", 1_000, sizes.thousands, aim=batches)
-        self._append("append: the same, each the first after a start", 1_000, 1, after_start=True)
-        self._append("append: batches of 100 pings", 100, sizes.hundreds, aim=batches)
+        self._append(f"append: batches of {sizes.large:,} pings", sizes.large, sizes.larges, aim=batches)
+        self._append("append: the same, each the first after a start", sizes.large, 1, after_start=True)
+        self._append(f"append: batches of {sizes.small:,} pings", sizes.small, sizes.smalls, aim=batches)
         single = Aim(text="10,000/s by HTTP", value=10_000)
         self._append("append: one ping a call", 1, sizes.singles)
         self._append(
@@ -489,7 +504,7 @@ class _Bench:
         return Query(recipient=recipient, purpose=_PURPOSE, kinds=(LOCATION,), persons=named)
 
     def _pages(self) -> None:
-        size, queries = 100, [self._everyone(limit=100)]
+        size, queries = self._sizes.page, [self._everyone(limit=self._sizes.page)]
         of = f"a page of {size} persons of {self._sizes.persons:,}"
 
         def first() -> Act:
@@ -591,7 +606,8 @@ class _Bench:
         self._lift()
 
     def _replays(self) -> None:
-        page = self._logged(self._hub.disclosure.read(self._everyone(limit=100)))
+        size = self._sizes.page
+        page = self._logged(self._hub.disclosure.read(self._everyone(limit=size)))
         everyone = self._logged(self._read_all())
         self._take(self._pings(self._sizes.more // 10))
 
@@ -603,7 +619,7 @@ class _Bench:
             return act
 
         persons = self._sizes.persons
-        self._measure("replay: a past page of 100", "s", lambda: repeat(page), floors=self._view_floors(100))
+        self._measure(f"replay: a past page of {size}", "s", lambda: repeat(page), floors=self._view_floors(size))
         self._measure(
             f"replay: a past view of all {persons:,}",
             "s",
@@ -680,7 +696,7 @@ class _Bench:
             "restart after kill -9: a new process, to its first answer",
             "s",
             killed,
-            rounds=min(3, self._sizes.rounds),
+            rounds=(self._sizes.rounds + 1) // 2,
             floors=[("a new process that only imports the hub", imported, 1)],
             aim=aim,
         )
@@ -994,6 +1010,11 @@ def _value(unit: str, count: int, seconds: float) -> float:
 def _ratio(unit: str, value: float, least: float) -> float:
     """How many times the floor the figure costs."""
     return least / value if unit == "1/s" else value / least
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of its children that have ended."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def _p95(seconds: Sequence[float]) -> float:

@@ -145,7 +145,7 @@ class Disclosure:
         moment = Moment(position=Position(standing.position), time=time)
         reading = Reading(standing.city, query.ask, moment)
         limit = query.limit if query.limit is not None else 2**62
-        after = self._after(query)
+        after = self._after(standing, query)
         shown: list[Shown] = []
         candidates = self._candidates(standing, reading, query)
         names = self._views.persons.names(standing.connection, candidates)
@@ -155,7 +155,7 @@ class Disclosure:
             shown += self._decide_some(standing, reading, query, queue[at : at + size])
             if len(shown) > limit:
                 break
-        following = self._cursor(query, shown[limit - 1].person) if len(shown) > limit else None
+        following = self._cursor(query, shown[limit - 1].ordinal) if len(shown) > limit else None
         shown = shown[:limit]
         uses = {
             (person.ordinal, item.permit.basis.position)
@@ -264,19 +264,28 @@ class Disclosure:
             kept = {name: value for name, value in kept.items() if kind is not None and name in kind.summary}
         return _without_null(kept)  # type: ignore[no-any-return]
 
-    def _cursor(self, query: Query, last: str) -> str:
-        """The sealed place where the next page begins; equal for equal queries, so that it tells nothing (R20)."""
-        sealed = AESSIV(self._log.keyring.secret(CITY, "cursor")).encrypt(last.encode(), [_scope(query)])
-        return sealed.hex()
+    def _cursor(self, query: Query, last: int) -> str:
+        """Where the next page begins: the last person's digest, sealed; equal for equal queries (R20).
 
-    def _after(self, query: Query) -> str | None:
+        It is logged with the next page's query, so that it must not hold an id that may be erased.
+        """
+        digest = self._views.persons.digest_of(last)
+        return AESSIV(self._log.keyring.secret(CITY, "cursor")).encrypt(digest, [_scope(query)]).hex()
+
+    def _after(self, standing: Standing, query: Query) -> str | None:
+        """The id that the page before ended with."""
         if query.cursor is None:
             return None
         try:
             sealed = bytes.fromhex(query.cursor)
-            return AESSIV(self._log.keyring.secret(CITY, "cursor")).decrypt(sealed, [_scope(query)]).decode()
+            digest = AESSIV(self._log.keyring.secret(CITY, "cursor")).decrypt(sealed, [_scope(query)])
         except (ValueError, InvalidTag):
             raise PayloadError("is not the `next` of this query; ask again without it", path="cursor") from None
+        last = self._views.persons.ordinal_of(digest)
+        names = self._views.persons.names(standing.connection, [] if last is None else [last])
+        if not names:
+            raise PayloadError("ends with someone who is gone; ask again without it", path="cursor")
+        return names[last] if last is not None else None
 
     def _stale(self, connection: Connection, answer: Answer) -> bool:
         """Whether what was decided may be wrong by now (R18, R19)."""

@@ -428,6 +428,7 @@ def control(event: Event) -> Control:
 def _part(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if name in _PARTS:
-            return _PARTS[name](**{_KEYWORDS.get(key, key): item for key, item in value.items()})
+            parts: dict[str, Any] = {str(_KEYWORDS.get(key, key)): item for key, item in value.items()}
+            return _PARTS[name](**parts)
         return DataFrom(from_=value["from"]) if name == "data" else dict(value)
     return tuple(value) if isinstance(value, list) else value

@@ -100,6 +100,7 @@ class Intake:
             batch = _Batch(self._log, self._views, self._policy, append, change)
             digests = [d for p in prepared if isinstance(p, _Prepared) for d in (p.identity, p.claim) if d]
             batch.known = self._log.entries.known(append.connection, digests)
+            batch.prepare_keys(sum(isinstance(p, _Prepared) and p.kind.name == "person.enrolled" for p in prepared))
             results = [p if isinstance(p, Result) else batch.take(p) for p in prepared]
         self._views.committed(change, append.position)
         for ordinal, _ in change.erased:
@@ -172,6 +173,11 @@ class _Batch:
         self._here: dict[bytes, Entry] = {}
         self.known: dict[bytes, int] = {}
 
+    def prepare_keys(self, enrolments: int) -> None:
+        """Make the keys of all who may be enrolled, at once; a key that stays unused harms nobody."""
+        first = self._change.next_ordinal()
+        self._log.keyring.create(range(first, first + enrolments))
+
     def take(self, prepared: _Prepared) -> Result:
         """Append one event, or say why not."""
         event = prepared.event
@@ -190,7 +196,6 @@ class _Batch:
     def _add(self, prepared: _Prepared, subject: int | None) -> Entry:
         if prepared.event.kind == "person.enrolled":
             subject = self._change.next_ordinal()
-            self._log.keyring.create([subject])
         entry = self._log.add(
             self._append,
             prepared.event,

@@ -229,9 +229,7 @@ def test_a_region_code_that_is_none_is_named_by_its_path() -> None:
 
 
 def test_an_intensity_that_has_not_come_in_may_stand_in_the_place_of_one() -> None:
-    data = first_data(
-        given(FULL, ("<MaxInt>5-</MaxInt></City>", "<MaxInt>震度５弱以上未入電</MaxInt></City>"))
-    )
+    data = first_data(given(FULL, ("<MaxInt>5-</MaxInt></City>", "<MaxInt>震度５弱以上未入電</MaxInt></City>")))
     assert {area["area"]: area["level"] for area in data["areas"]}["07421"] == "5-?"
 
 

@@ -345,7 +345,7 @@ class _Demo:
         if visitors:
             screen.say(
                 f"有事の市・救助には、市内にいた来訪者{visitors:,}人が含まれる。",
-                f"Among those whom the city saw for rescue are {visitors:,} visitors who were in offers.",
+                f"Among those whom the city saw for rescue are {visitors:,} visitors who were in town.",
             )
         self.figures["visitors_seen"] = visitors
         self.figures["views"] = {

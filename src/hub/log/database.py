@@ -6,20 +6,31 @@ snapshot. What is deleted is overwritten (`secure_delete`).
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, Table, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from hub.errors import Misuse
+from hub.errors import Busy, HubError, Misuse, Tampered
 
 WRITER = {"hub_writer": True}
 """Execution options of a connection that will write."""
 
+DAMAGED = "the database file is damaged; restore it from a backup, or ask who changed it"
+
 _BUSY_MS = 60_000
+_MEANINGS = {
+    sqlite3.SQLITE_CORRUPT: Tampered(DAMAGED),
+    sqlite3.SQLITE_NOTADB: Tampered("the file is no database, or is damaged; restore it from a backup"),
+    sqlite3.SQLITE_CANTOPEN: Misuse("the database cannot be opened: --database has to name a file, in a folder"),
+    sqlite3.SQLITE_READONLY: Misuse("the database cannot be written to"),
+    sqlite3.SQLITE_BUSY: Busy("another process holds the database; try again"),
+}
+_ALTERED = ("Could not decode", "no such column", "no such table", "table ")
 
 
 def parse_url(url: str) -> URL:
@@ -48,17 +59,20 @@ def open_database(path: Path, *, journal: str = "WAL", durable: bool = True) -> 
 
     def connected(raw: Any, _record: Any) -> None:
         raw.isolation_level = None
-        for pragma in (
-            f"journal_mode={journal}",
-            f"synchronous={'FULL' if durable else 'OFF'}",
-            f"busy_timeout={_BUSY_MS}",
-            "secure_delete=ON",
-            "recursive_triggers=ON",
-            "foreign_keys=ON",
-            "temp_store=MEMORY",
-            "cache_size=-65536",
-        ):
-            raw.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in (
+                f"journal_mode={journal}",
+                f"synchronous={'FULL' if durable else 'OFF'}",
+                f"busy_timeout={_BUSY_MS}",
+                "secure_delete=ON",
+                "recursive_triggers=ON",
+                "foreign_keys=ON",
+                "temp_store=MEMORY",
+                "cache_size=-65536",
+            ):
+                raw.execute(f"PRAGMA {pragma}")
+        except UnicodeDecodeError:  # a message that quotes damaged bytes is no UTF-8 itself
+            raise Tampered(DAMAGED) from None
 
     def begun(connection: Connection) -> None:
         writer = connection.get_execution_options().get("hub_writer")
@@ -66,7 +80,24 @@ def open_database(path: Path, *, journal: str = "WAL", durable: bool = True) -> 
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+    event.listen(engine, "handle_error", _failed)
     return engine
+
+
+def _failed(context: ExceptionContext) -> None:
+    """Say an error of the database in the hub's words; what is a fault of the hub's own stays as it is."""
+    meaning = _meaning(context.original_exception)
+    if meaning is not None:
+        raise meaning from None
+
+
+def _meaning(error: BaseException) -> HubError | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _MEANINGS:
+        said = _MEANINGS[code & 0xFF]
+        return type(said)(*said.args)
+    altered = isinstance(error, sqlite3.OperationalError) and str(error).startswith(_ALTERED)
+    return Tampered(DAMAGED) if altered or isinstance(error, UnicodeDecodeError) else None
 
 
 @contextmanager
@@ -83,6 +114,7 @@ def beside_memory(engine: Engine, tables: Sequence[Table]) -> Iterator[Connectio
 
     event.listen(memory, "connect", connected)
     event.listen(memory, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    event.listen(memory, "handle_error", _failed)
     try:
         with memory.connect() as connection:
             for table in tables:

@@ -111,6 +111,12 @@ _GUARDS = [
     "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
 ]
 
+
+def guards() -> set[str]:
+    """The triggers that keep the log append-only, as the database holds them."""
+    return {guard.replace(" IF NOT EXISTS", "") for guard in _GUARDS}
+
+
 NO_CLAIM = b""
 _CLAIM_VERSION = 0
 _CLOCK_ACCEPTED = "clock_accepted"
@@ -256,7 +262,7 @@ class Recorder(ApplicationRecorder):
     def snapshot(self) -> Iterator[tuple[Connection, Head]]:
         """A reading transaction that sees one state of log and views, and where the log ends in it."""
         with self.engine.begin() as connection:
-            row = connection.execute(select(head.c.position, head.c.recorded_us)).one()
+            row = connection.execute(select(head.c.position, head.c.recorded_us).where(head.c.id == 1)).one()
             yield connection, Head(row.position, _time(row.recorded_us) if row.position else None)
 
     @contextmanager

@@ -108,3 +108,9 @@ def insert_rows(connection: Connection, rows: list[dict[str, object]]) -> None:
 def mark_erased(connection: Connection, ordinal: int, position: int) -> None:
     """Write who was erased."""
     connection.execute(update(person).where(person.c.ordinal == ordinal).values(erased=position))
+
+
+def erased(connection: Connection) -> dict[int, int]:
+    """Who was erased, and at which position."""
+    rows = connection.execute(select(person.c.ordinal, person.c.erased).where(person.c.erased.is_not(None)))
+    return {row.ordinal: row.erased for row in rows}
