@@ -310,7 +310,12 @@ class Disclosure:
         """What `view.disclosed` at `entry` let out, decided again at its own position and time."""
         data = entry.event.data
         standing = self._views.at(connection, end, data["position"])
-        answer = self.decide(standing, parse_query(data["query"]), data["time"])
+        query = parse_query(data["query"])
+        try:
+            answer = self.decide(standing, query, data["time"])
+        except PayloadError:  # the page began after someone who is erased now: it cannot be found again
+            moment = Moment(position=data["position"], time=data["time"])
+            answer = Answer(body=_body(query, (), data["time"], None), persons=(), moment=moment)
         return replace(answer, disclosure=data["disclosure"], position=entry.position)
 
     def _append(
