@@ -30,6 +30,7 @@ FACTS = frozenset(
         "survey.answered",
     }
 )
+PLACES = frozenset({"hazard.reported", "shelter.reported"})
 CONTROLS = frozenset(
     {
         "kind.introduced",
@@ -62,7 +63,9 @@ CONTROLS = frozenset(
         "fact.retracted",
     }
 )
-DELEGABLE = frozenset({"consent.granted", "consent.revoked", "consent.declined", "block.added", "block.removed"})
+DELEGABLE = frozenset(
+    {"consent.granted", "consent.revoked", "consent.declined", "block.added", "block.removed"}
+)
 NOT_FOR_DELEGATES = frozenset(
     {"delegation.added", "delegation.ended", "relation.added", "relation.ended", "person.erased"}
 )
@@ -301,17 +304,24 @@ class Naive:
         return next((reason for reason in reasons if reason is not None), None)
 
     def refused_schema(self, now: Now, kind: str, data: Data) -> str | None:
-        """R1a: what the schema does not hold; of that, unknown kinds and malformed area codes."""
-        if kind not in FACTS and kind not in CONTROLS:
+        """R1a: what the schema does not hold; of that, unknown kinds, malformed area codes, a `to` that is
+        not one of the three (R6), a place's fact that names a person (R22)."""
+        if kind not in FACTS | PLACES | CONTROLS:
             return "R1a no such kind"
-        codes = [*data.get("areas", []), *data.get("contains", [])]
+        if kind in PLACES and "person" in data:
+            return "R22 a place names no person"
+        if "to" in data and (len(data["to"]) != 1 or not {*data["to"]} <= {"recipient", "class", "relation"}):
+            return "R6 to nobody"
+        return self.refused_area(kind, data) if kind in CONTROLS else None
+
+    def refused_area(self, kind: str, data: Data) -> str | None:
+        """R1a: what is no area code; `*` is one in a registration only."""
+        codes = [*(data.get("areas") or []), *(data.get("contains") or [])]
         if kind == "area.introduced":
             codes.append(data["area"])
         if kind == "recipient.registered":
             codes = [code for code in codes if code != "*"]
-        if not all(AREA_CODE.fullmatch(code) for code in codes):
-            return "R1a not an area code"
-        return None
+        return None if all(AREA_CODE.fullmatch(code) for code in codes) else "R1a not an area code"
 
     def refused_person(self, now: Now, kind: str, data: Data) -> str | None:
         """R1a: about a person who is not enrolled, or enrolling one who is."""
@@ -324,11 +334,11 @@ class Naive:
 
     def refused_fact(self, now: Now, kind: str, data: Data) -> str | None:
         """R8: of a kind that was not introduced. R17: a drill's fact of one who is in an emergency."""
-        if kind not in FACTS:
+        if kind not in FACTS | PLACES:
             return None
         if self.introduction(now.d, kind) is None:
             return "R8 kind not introduced"
-        if data.get("exercise") and self.mode_of(now, data["person"]) == "emergency":
+        if kind in FACTS and data.get("exercise") and self.mode_of(now, data["person"]) == "emergency":
             return "R17 may be a real call for help"
         return None
 
@@ -566,7 +576,10 @@ class Naive:
 
     def retracted(self, d: int, fact: Entry) -> bool:
         """R12: named by a retraction of that person, before or after it arrived."""
-        return any(entry.data["event"] == fact.id for entry in self.of_person(d, fact.data["person"], "fact.retracted"))
+        return any(
+            entry.data["event"] == fact.id
+            for entry in self.of_person(d, fact.data["person"], "fact.retracted")
+        )
 
     def facts(self, d: int, person: str, exercise: bool) -> list[Entry]:
         """R12, R17: the person's facts with that flag which are not retracted, expired or not."""

@@ -27,10 +27,17 @@ MOST_WORLDS = 100
 # Scenarios.
 
 
+class Digits(yaml.SafeLoader):
+    """Numbers with a point stay the digits that were written, which a float would round (R10)."""
+
+
+Digits.add_constructor("tag:yaml.org,2002:float", lambda loader, node: str(node.value))
+
+
 def scenarios() -> Iterator[Any]:
     """One case for each scenario of each file, with the steps of its world before its own."""
     for path in SCENARIOS:
-        first, *rest = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        first, *rest = yaml.load_all(path.read_text(encoding="utf-8"), Digits)
         for scenario in rest:
             yield pytest.param(first["world"] + scenario["steps"], id=f"{path.stem}: {scenario['title']}")
 
@@ -52,7 +59,7 @@ def check(sight: Sight, wanted: dict[str, Any]) -> None:
 
 
 def test_the_scenarios_are_there() -> None:
-    assert [path.stem for path in SCENARIOS] == ["emergency", "grants", "persons"]
+    assert {path.stem for path in SCENARIOS} >= {"emergency", "grants", "persons"}
 
 
 @pytest.mark.parametrize("steps", list(scenarios()))
@@ -156,7 +163,7 @@ def until_inclusive(hub: Naive, exercise: bool, now: Now) -> list[Entry]:
 
 def first_declaration(hub: Naive, now: Now, emergency: str, areas: list[str]) -> Any:
     declared = hub.entries(now.d, "emergency.declared")
-    return [e.recorded_at for e in declared if e.data["emergency"] == emergency][0]
+    return next(e.recorded_at for e in declared if e.data["emergency"] == emergency)
 
 
 def start_despite(hub: Naive, now: Now, emergency: str, areas: list[str], broken_by: set[str]) -> Any:
@@ -358,7 +365,7 @@ def two_areas_will_do(hub: Naive, ask: Ask, person: str, override: Entry) -> boo
     """One area that the override covers, and maybe another that the recipient covers."""
     registered = hub.registration(ask.now.d, ask.recipient) or {"areas": []}
     areas, d = hub.areas(ask.now, person), ask.now.d
-    mine = "*" in registered["areas"] and bool(areas) or hub.any_covers(d, registered["areas"], areas)
+    mine = ("*" in registered["areas"] and bool(areas)) or hub.any_covers(d, registered["areas"], areas)
     return mine and hub.any_covers(d, override.data.get("areas") or [], areas)
 
 
@@ -611,7 +618,9 @@ WRONG = [
     Wrong(
         "R6: class where they are in a drill too",
         "addressed",
-        addressed_with(lambda hub, ask, p, mode: hub.home(ask.now.d, p) if mode == "normal" else hub.areas(ask.now, p)),
+        addressed_with(
+            lambda hub, ask, p, mode: hub.home(ask.now.d, p) if mode == "normal" else hub.areas(ask.now, p)
+        ),
     ),
     Wrong("R6: a relation for ever", "related", related_once),
     Wrong("R6: any relation", "related", any_role),

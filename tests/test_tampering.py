@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub.log import recorder, sealing
+
 if TYPE_CHECKING:
     from conftest import Said
 
@@ -302,12 +304,15 @@ def test_a_changed_index_key_is_taken_for_another_master_key(copy: Path, verify:
     assert "master key" in said.err
 
 
+TABLES = {"hub.sqlite3": recorder.metadata.tables, "hub.keys.sqlite3": sealing.metadata.tables}
+
+
 def rows(database: Path) -> list[Any] | None:
-    """All rows of a database, or None where it cannot be read."""
+    """All rows of the hub's tables in a file, or None where they cannot be read."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-            return [sorted(connection.execute(f"SELECT * FROM {t}"), key=repr) for (t,) in tables.fetchall()]
+            tables = sorted(TABLES[database.name])
+            return [sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in tables]
     except (sqlite3.Error, UnicodeDecodeError):
         return None
 

@@ -145,7 +145,9 @@ class Story:
         if draw < 0.04:
             return self.now - timedelta(minutes=rng.randint(1, 300))
         if draw < 0.12 and ahead:
-            self.now = max(self.now, ahead[0] + rng.choice((-MILLISECOND, timedelta(0), timedelta(0), MILLISECOND)))
+            self.now = max(
+                self.now, ahead[0] + rng.choice((-MILLISECOND, timedelta(0), timedelta(0), MILLISECOND))
+            )
         elif draw < 0.15:
             self.now += timedelta(hours=rng.choice((3, 6, 12, 24)))
         elif draw < 0.85:
@@ -207,13 +209,12 @@ class Story:
 
     def step(self, rng: Random, kind: str, data: Data, id: str | None = None) -> Step:
         """An event at the next tick; control events at times with an id, or with `occurred_at`."""
-        if id is None and chance(rng, 0.08):
-            id = self.name("c")
+        name = self.name("c") if id is None and chance(rng, 0.08) else id
         if kind.startswith(("consent.", "block.", "relation.", "person.")) and chance(rng, 0.05):
             data = {**data, "occurred_at": self.iso(rng, self.now - timedelta(hours=2))}
         step: Step = {"at": self.tick(rng).isoformat(), "kind": kind, "data": data}
-        if id is not None:
-            step["id"] = id
+        if name is not None:
+            step["id"] = name
         self.steps.append(step)
         return step
 
@@ -296,7 +297,9 @@ class Story:
 
     def grant(self, rng: Random, person: str) -> Data:
         """A grant of its own."""
-        modes = rng.choice((["normal"], list(MODES), ["normal", "emergency"], list(MODES), some(rng, MODES, 2)))
+        modes = rng.choice(
+            (["normal"], list(MODES), ["normal", "emergency"], list(MODES), some(rng, MODES, 2))
+        )
         data: Data = {"grant": self.name("g"), "person": person, "to": self.to(rng)}
         data["kinds"] = list(rng.choice(NAMES))
         data["purposes"] = list(PURPOSES) if chance(rng, 0.7) else some(rng, PURPOSES, 3)
@@ -444,7 +447,9 @@ class Story:
         """R10: chains, circles, emptied again."""
         area = rng.choice(list(CONTENTS))
         contains = (
-            CONTENTS[area] if chance(rng, 0.8) else rng.choice(([], [rng.choice(BAD_AREAS)], some(rng, AREAS, 2)))
+            CONTENTS[area]
+            if chance(rng, 0.8)
+            else rng.choice(([], [rng.choice(BAD_AREAS)], some(rng, AREAS, 2)))
         )
         return self.step(rng, "area.introduced", {"area": area, "contains": list(contains)})
 
@@ -534,7 +539,9 @@ class Story:
         kind = rng.choice(("location.reported", "location.reported", *known))
         data: Data = {"person": self.person(rng), **self.payload(rng, kind)}
         if chance(rng, 0.45):
-            claimed = self.time_near(rng) if chance(rng, 0.8) else self.now + timedelta(hours=rng.choice((1, 30)))
+            claimed = (
+                self.time_near(rng) if chance(rng, 0.8) else self.now + timedelta(hours=rng.choice((1, 30)))
+            )
             data["occurred_at"] = self.iso(rng, claimed)
         if chance(rng, 0.5 if self.drilling else 0.04):
             data["exercise"] = True
@@ -653,7 +660,9 @@ class Story:
             "purposes": list(PURPOSES),
         }
         data |= {"modes": list(MODES), "data": "all", **fields}
-        return self.step(rng, "consent.granted", {name: value for name, value in data.items() if value is not None})
+        return self.step(
+            rng, "consent.granted", {name: value for name, value in data.items() if value is not None}
+        )
 
     def asked(self, rng: Random, recipient: str, at: datetime | None = None, **fields: Any) -> Step:
         """A question by the recipient, for a purpose of theirs; at that very moment, if one is given."""
@@ -700,7 +709,9 @@ class Story:
         """R4, R8: an approval, until it is used or its consent ends."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
         to = {"recipient": recipient}
-        parent = self.a_grant(rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"])))
+        parent = self.a_grant(
+            rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"]))
+        )
         yield parent
         name = parent["data"]["grant"]
         yield self.a_fact(rng, person)
@@ -762,7 +773,9 @@ class Story:
             yield self.step(rng, "roster.listed", {"person": person})
             yield self.declared(rng, rng.choice(EMERGENCIES), ["07202"])
         yield self.a_fact(rng, person, self.for_roster(rng))
-        whom = {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
+        whom = (
+            {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
+        )
         yield self.opened(rng, recipient, basis, **whom)
         softened = chance(rng, 0.4)
         for hard in (True, False) if softened else (chance(rng, 0.5), chance(rng, 0.5)):
@@ -800,7 +813,9 @@ class Story:
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
         area, home = rng.choice((("07203", "m5639179414"), ("07202-12", "m5639179414"), ("m5640", "13104")))
         yield self.moved(rng, person, home)
-        yield self.a_grant(rng, person, {"recipient": recipient}, modes=["emergency"])
+        yield self.a_fact(rng, person)
+        window = rng.choice(("all", None))
+        yield self.a_grant(rng, person, {"recipient": recipient}, modes=["emergency"], data=window)
         yield self.a_fact(rng, person)
         yield self.declared(rng, rng.choice(EMERGENCIES), [area])
         contents = [["m563917"], ["07202-1"], ["13"], []]
@@ -879,7 +894,9 @@ class Story:
         yield self.a_fact(rng, person, "location.reported", lat_deg=37.4948, lon_deg=139.9298)
         yield self.a_grant(rng, person, {"class": self.registrations[recipient]["class"]})
         name = rng.choice(DRILLS if drill else EMERGENCIES)
-        yield self.declared(rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {}))
+        yield self.declared(
+            rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {})
+        )
         if drill:
             yield self.a_fact(rng, person, exercise=True)
         yield self.asked(rng, recipient, **({"exercise": True} if drill else {}))
@@ -940,7 +957,9 @@ class Story:
         yield self.a_fact(rng, person)
         signed = (self.now - timedelta(hours=rng.choice((-2, 1, 2)))).isoformat()
         odd = {rng.choice(("occurred_at", "valid_from")): signed}
-        yield self.a_grant(rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd)
+        yield self.a_grant(
+            rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd
+        )
         yield self.a_fact(rng, person)
         yield self.asked(rng, recipient)
 
@@ -1056,9 +1075,9 @@ def unseen(seed: int, steps: list[Step]) -> list[tuple[Step, bool]]:
     for step in steps:
         told.append((step, False))
         while chance(rng, 0.35):
-            kind, data, id = added(rng, next(names))
+            kind, data, name = added(rng, next(names))
             extra: Step = {"at": before, "kind": kind, "data": data}
-            told.append(({**extra, "id": id} if id else extra, True))
+            told.append(({**extra, "id": name} if name else extra, True))
     return told
 
 
@@ -1069,7 +1088,9 @@ def added(rng: Random, n: int) -> tuple[str, Data, str | None]:
     person = rng.choice(("shiro", "shiro", "shiro", *PERSONS[:3]))
     story = Story()
     story.recipients = list(RECIPIENTS)
-    fact = rng.choice(("survey.answered", "care.allergy_updated", "care.condition_updated", "safety.answered"))
+    fact = rng.choice(
+        ("survey.answered", "care.allergy_updated", "care.condition_updated", "safety.answered")
+    )
     facts = fact if person != "shiro" else rng.choice((fact, "location.reported"))
     to = story.to(rng)
     grant = {"grant": f"x{n}", "person": person, "to": to, "kinds": [fact], "purposes": list(PURPOSES)}

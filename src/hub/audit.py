@@ -495,7 +495,7 @@ def entry_kind(entry: Entry | Closed) -> str:
 
 def _number(digest: bytes, version: int, position: int) -> int:
     """A number for one row, so that sets of rows can be compared by their sum."""
-    row = digest + version.to_bytes(8) + position.to_bytes(8)
+    row = repr((digest, version, position)).encode()
     return int.from_bytes(hashlib.sha256(row).digest())
 
 

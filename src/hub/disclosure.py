@@ -40,6 +40,8 @@ RULES = 1
 _CHUNK_BYTES = 60 * 1024
 _AT_ONCE = 1_000
 _TRIES = 4
+_NOBODY = "\U0010ffff"
+"""No id comes after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,16 +142,21 @@ class Disclosure:
             standing = self._views.at(connection, end.position)
             return self.decide(standing, query, now if end.recorded_at is None else max(now, end.recorded_at))
 
-    def decide(self, standing: Standing, query: Query, time: datetime) -> Answer:
-        """The answer to `query` at `standing` and `time`, appending nothing. One path for live and past."""
+    def decide(self, standing: Standing, query: Query, time: datetime, first: str | None = None) -> Answer:
+        """The answer to `query` at `standing` and `time`, appending nothing. One path for live and past.
+
+        first: where the page begins, instead of after the query's cursor. Raises PayloadError for a cursor
+        that is not of this query, or ends with someone who is gone.
+        """
         moment = Moment(position=Position(standing.position), time=time)
         reading = Reading(standing.city, query.ask, moment)
         limit = query.limit if query.limit is not None else 2**62
-        after = self._after(standing, query)
+        after = self._after(standing, query) if first is None else None
         shown: list[Shown] = []
         candidates = self._candidates(standing, reading, query)
         names = self._views.persons.names(standing.connection, candidates)
         queue = sorted((name, ordinal) for ordinal, name in names.items() if after is None or name > after)
+        queue = queue if first is None else [pair for pair in queue if pair[0] >= first]
         size = min(_AT_ONCE, limit + 1)
         for at in range(0, len(queue), size):
             shown += self._decide_some(standing, reading, query, queue[at : at + size])
@@ -313,9 +320,9 @@ class Disclosure:
         query = parse_query(data["query"])
         try:
             answer = self.decide(standing, query, data["time"])
-        except PayloadError:  # the page began after someone who is erased now: it cannot be found again
-            moment = Moment(position=data["position"], time=data["time"])
-            answer = Answer(body=_body(query, (), data["time"], None), persons=(), moment=moment)
+        except PayloadError:  # the page began after someone who is erased now: it began with the first one shown
+            shown = self._views.persons.names(connection, ordinals_of(self._log.chunks(connection, entry.position)))
+            answer = self.decide(standing, query, data["time"], first=min(shown.values(), default=_NOBODY))
         return replace(answer, disclosure=data["disclosure"], position=entry.position)
 
     def _append(
