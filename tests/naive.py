@@ -63,9 +63,7 @@ CONTROLS = frozenset(
         "fact.retracted",
     }
 )
-DELEGABLE = frozenset(
-    {"consent.granted", "consent.revoked", "consent.declined", "block.added", "block.removed"}
-)
+DELEGABLE = frozenset({"consent.granted", "consent.revoked", "consent.declined", "block.added", "block.removed"})
 NOT_FOR_DELEGATES = frozenset(
     {"delegation.added", "delegation.ended", "relation.added", "relation.ended", "person.erased"}
 )
@@ -576,10 +574,7 @@ class Naive:
 
     def retracted(self, d: int, fact: Entry) -> bool:
         """R12: named by a retraction of that person, before or after it arrived."""
-        return any(
-            entry.data["event"] == fact.id
-            for entry in self.of_person(d, fact.data["person"], "fact.retracted")
-        )
+        return any(entry.data["event"] == fact.id for entry in self.of_person(d, fact.data["person"], "fact.retracted"))
 
     def facts(self, d: int, person: str, exercise: bool) -> list[Entry]:
         """R12, R17: the person's facts with that flag which are not retracted, expired or not."""

@@ -618,9 +618,7 @@ WRONG = [
     Wrong(
         "R6: class where they are in a drill too",
         "addressed",
-        addressed_with(
-            lambda hub, ask, p, mode: hub.home(ask.now.d, p) if mode == "normal" else hub.areas(ask.now, p)
-        ),
+        addressed_with(lambda hub, ask, p, mode: hub.home(ask.now.d, p) if mode == "normal" else hub.areas(ask.now, p)),
     ),
     Wrong("R6: a relation for ever", "related", related_once),
     Wrong("R6: any relation", "related", any_role),

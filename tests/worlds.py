@@ -145,9 +145,7 @@ class Story:
         if draw < 0.04:
             return self.now - timedelta(minutes=rng.randint(1, 300))
         if draw < 0.12 and ahead:
-            self.now = max(
-                self.now, ahead[0] + rng.choice((-MILLISECOND, timedelta(0), timedelta(0), MILLISECOND))
-            )
+            self.now = max(self.now, ahead[0] + rng.choice((-MILLISECOND, timedelta(0), timedelta(0), MILLISECOND)))
         elif draw < 0.15:
             self.now += timedelta(hours=rng.choice((3, 6, 12, 24)))
         elif draw < 0.85:
@@ -297,9 +295,7 @@ class Story:
 
     def grant(self, rng: Random, person: str) -> Data:
         """A grant of its own."""
-        modes = rng.choice(
-            (["normal"], list(MODES), ["normal", "emergency"], list(MODES), some(rng, MODES, 2))
-        )
+        modes = rng.choice((["normal"], list(MODES), ["normal", "emergency"], list(MODES), some(rng, MODES, 2)))
         data: Data = {"grant": self.name("g"), "person": person, "to": self.to(rng)}
         data["kinds"] = list(rng.choice(NAMES))
         data["purposes"] = list(PURPOSES) if chance(rng, 0.7) else some(rng, PURPOSES, 3)
@@ -447,9 +443,7 @@ class Story:
         """R10: chains, circles, emptied again."""
         area = rng.choice(list(CONTENTS))
         contains = (
-            CONTENTS[area]
-            if chance(rng, 0.8)
-            else rng.choice(([], [rng.choice(BAD_AREAS)], some(rng, AREAS, 2)))
+            CONTENTS[area] if chance(rng, 0.8) else rng.choice(([], [rng.choice(BAD_AREAS)], some(rng, AREAS, 2)))
         )
         return self.step(rng, "area.introduced", {"area": area, "contains": list(contains)})
 
@@ -539,9 +533,7 @@ class Story:
         kind = rng.choice(("location.reported", "location.reported", *known))
         data: Data = {"person": self.person(rng), **self.payload(rng, kind)}
         if chance(rng, 0.45):
-            claimed = (
-                self.time_near(rng) if chance(rng, 0.8) else self.now + timedelta(hours=rng.choice((1, 30)))
-            )
+            claimed = self.time_near(rng) if chance(rng, 0.8) else self.now + timedelta(hours=rng.choice((1, 30)))
             data["occurred_at"] = self.iso(rng, claimed)
         if chance(rng, 0.5 if self.drilling else 0.04):
             data["exercise"] = True
@@ -660,9 +652,7 @@ class Story:
             "purposes": list(PURPOSES),
         }
         data |= {"modes": list(MODES), "data": "all", **fields}
-        return self.step(
-            rng, "consent.granted", {name: value for name, value in data.items() if value is not None}
-        )
+        return self.step(rng, "consent.granted", {name: value for name, value in data.items() if value is not None})
 
     def asked(self, rng: Random, recipient: str, at: datetime | None = None, **fields: Any) -> Step:
         """A question by the recipient, for a purpose of theirs; at that very moment, if one is given."""
@@ -709,9 +699,7 @@ class Story:
         """R4, R8: an approval, until it is used or its consent ends."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
         to = {"recipient": recipient}
-        parent = self.a_grant(
-            rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"]))
-        )
+        parent = self.a_grant(rng, person, to, ask="every_time", kinds=rng.choice((["*"], ["care.*", "safety.*"])))
         yield parent
         name = parent["data"]["grant"]
         yield self.a_fact(rng, person)
@@ -764,7 +752,7 @@ class Story:
     def plot_against_a_block(self, rng: Random) -> Iterator[Step]:
         """R13, R14: an override of either basis, blocks of the person or a delegate, replaced or not."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
-        basis, to = rng.choice(BASES), {"recipient": recipient}
+        basis, whom, blocks = rng.choice(AGAINST_BLOCKS)
         delegate = rng.choice([d for d in DELEGATES if d != person])
         yield self.registers(rng, recipient, overrides=[basis], areas=rng.choice((["07"], ["*"], ["07202"])))
         yield self.moved(rng, person, "07202")
@@ -773,18 +761,15 @@ class Story:
             yield self.step(rng, "roster.listed", {"person": person})
             yield self.declared(rng, rng.choice(EMERGENCIES), ["07202"])
         yield self.a_fact(rng, person, self.for_roster(rng))
-        whom = (
-            {"persons": [person]} if basis == "life_protection" or chance(rng, 0.4) else {"areas": ["07202"]}
-        )
-        yield self.opened(rng, recipient, basis, **whom)
-        softened = chance(rng, 0.4)
-        for hard in (True, False) if softened else (chance(rng, 0.5), chance(rng, 0.5)):
-            data = {"person": person, "to": to, "protective": hard}
-            by_delegate = {"by": delegate} if not softened and chance(rng, 0.5) else {}
-            yield self.step(rng, "block.added", data | by_delegate)
+        yield self.opened(rng, recipient, basis, **{whom: [person] if whom == "persons" else ["07202"]})
+        for protective, by_delegate in blocks:
+            block = {"person": person, "to": {"recipient": recipient}}
+            by = {"by": delegate} if by_delegate else {}
+            yield self.step(rng, "block.added", {**block, "protective": protective, **by})
             yield self.asked(rng, recipient)
-            if not softened and chance(rng, 0.3):
-                yield self.step(rng, "block.removed", {"person": person, "to": to, "by": delegate})
+        if chance(rng, 0.5):
+            yield self.step(rng, "block.removed", {**block, "by": delegate})
+            yield self.asked(rng, recipient)
 
     def for_roster(self, rng: Random) -> str | None:
         """A kind that was introduced for the roster."""
@@ -826,11 +811,25 @@ class Story:
             yield self.step(rng, "area.introduced", {"area": area, "contains": contains})
             yield self.asked(rng, recipient)
 
+    def plot_of_a_district(self, rng: Random) -> Iterator[Step]:
+        """R10: a district is not the beginning of another, neither in an emergency nor in a registration."""
+        person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
+        name, here, beside = self.name("e"), "07202-12", "07202-1"
+        yield self.moved(rng, person, here)
+        yield self.registers(rng, recipient, areas=[rng.choice((here, beside))])
+        to = rng.choice(({"recipient": recipient}, {"class": self.registrations[recipient]["class"]}))
+        yield self.a_grant(rng, person, to, modes=rng.choice((["normal"], ["emergency"])))
+        yield self.a_fact(rng, person)
+        yield self.declared(rng, name, [beside])
+        yield self.asked(rng, recipient)
+        yield self.declared(rng, name, [beside, here])
+        yield self.asked(rng, recipient)
+
     def plot_of_an_end(self, rng: Random) -> Iterator[Step]:
         """R4, R10, R11, R14, R16: a moment before the end, and at it."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
         what, to = (
-            rng.choice(("valid_from", "valid_until", "ttl", "emergency", "delegation")),
+            rng.choice(("valid_from", "valid_until", "ttl", "emergency", "emergency", "delegation")),
             {"recipient": recipient},
         )
         yield self.moved(rng, person, "07202")
@@ -840,7 +839,7 @@ class Story:
             yield self.step(rng, "delegation.added", {"person": person, "delegate": "son", "until": until})
             fields = {"by": "son"}
         if what == "emergency":
-            yield self.declared(rng, rng.choice(EMERGENCIES), ["07202"], until=until)
+            yield self.declared(rng, self.name("e"), ["07202"], until=until)
             fields = {"modes": [rng.choice(("emergency", "normal"))]}
         if what.startswith("valid"):
             fields = {what: until}
@@ -894,9 +893,7 @@ class Story:
         yield self.a_fact(rng, person, "location.reported", lat_deg=37.4948, lon_deg=139.9298)
         yield self.a_grant(rng, person, {"class": self.registrations[recipient]["class"]})
         name = rng.choice(DRILLS if drill else EMERGENCIES)
-        yield self.declared(
-            rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {})
-        )
+        yield self.declared(rng, name, rng.choice((["m563917"], ["13"])), **({"exercise": True} if drill else {}))
         if drill:
             yield self.a_fact(rng, person, exercise=True)
         yield self.asked(rng, recipient, **({"exercise": True} if drill else {}))
@@ -957,9 +954,7 @@ class Story:
         yield self.a_fact(rng, person)
         signed = (self.now - timedelta(hours=rng.choice((-2, 1, 2)))).isoformat()
         odd = {rng.choice(("occurred_at", "valid_from")): signed}
-        yield self.a_grant(
-            rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd
-        )
+        yield self.a_grant(rng, person, {"recipient": recipient}, data=rng.choice((None, "since_grant")), **odd)
         yield self.a_fact(rng, person)
         yield self.asked(rng, recipient)
 
@@ -968,6 +963,19 @@ class Story:
         return self.step(rng, "rumour.spread", {"person": self.person(rng)}, self.name("f"))
 
 
+# An override's basis, by what it names the person, and blocks, one after the other: protective or not, by a
+# delegate or not.
+AGAINST_BLOCKS = (
+    ("life_protection", "persons", [(False, True), (True, True)]),
+    ("life_protection", "persons", [(False, True), (False, False)]),
+    ("life_protection", "persons", [(False, False)]),
+    ("life_protection", "persons", [(True, False), (False, True)]),
+    ("roster", "areas", [(False, False), (True, False)]),
+    ("roster", "areas", [(True, False), (False, False)]),
+    ("roster", "areas", [(True, True), (False, True)]),
+    ("roster", "persons", [(False, True), (True, False)]),
+    ("roster", "persons", [(True, True)]),
+)
 # Areas of the recipient, of the person and of an emergency; by what an override names the person.
 NEIGHBOURHOODS = (
     (["07203"], ["07202", "07203"], ["07202"], "areas"),
@@ -1014,6 +1022,7 @@ WEIGHTS = {
     "nonsense": 1,
 }
 PLOTS = sorted(name for name in vars(Story) if name.startswith("plot_"))
+PLOTS += ["plot_against_a_block", "plot_of_the_roster"]  # the plots with most turns
 EVENTS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 DISRUPTIVE = (
     *("consent_revoked", "block", "fact_retracted", "person_erased", "person_moved", "relation_ended"),
@@ -1088,9 +1097,7 @@ def added(rng: Random, n: int) -> tuple[str, Data, str | None]:
     person = rng.choice(("shiro", "shiro", "shiro", *PERSONS[:3]))
     story = Story()
     story.recipients = list(RECIPIENTS)
-    fact = rng.choice(
-        ("survey.answered", "care.allergy_updated", "care.condition_updated", "safety.answered")
-    )
+    fact = rng.choice(("survey.answered", "care.allergy_updated", "care.condition_updated", "safety.answered"))
     facts = fact if person != "shiro" else rng.choice((fact, "location.reported"))
     to = story.to(rng)
     grant = {"grant": f"x{n}", "person": person, "to": to, "kinds": [fact], "purposes": list(PURPOSES)}

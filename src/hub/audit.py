@@ -161,8 +161,9 @@ class Audit:
         with self._log.entries.appending() as append, self._views.folding(append) as change:
             name = f"audit-{append.position + 1}"
             event = Event(source=HUB, id=name, kind=AUDITED, data=kind.decode(record))
-            entry = self._log.add(append, event, kind, record, received_at=append.now)
-            change.take(entry, self._log.identify(event))
+            identity = self._log.identify(event)
+            entry = self._log.add(append, event, kind, record, received_at=append.now, identity=identity)
+            change.take(entry, identity)
         self._views.committed(change, append.position)
 
     def disclosures(self) -> list[int]:

@@ -360,10 +360,11 @@ class Disclosure:
         kind = self._log.schemas.kind(DISCLOSED)
         record = kind.encode(data)
         event = Event(source=HUB, id=disclosure, kind=DISCLOSED, data=kind.decode(record))
-        entry = self._log.add(append, event, kind, record, received_at=append.now, claim=claim)
+        identity = self._log.identify(event)
+        entry = self._log.add(append, event, kind, record, received_at=append.now, identity=identity, claim=claim)
         for number, piece in enumerate(pieces):
             append.add_chunk(entry.position, number, self._log.seal_chunk(entry.position, number, piece))
-        change.take(entry, self._log.identify(event))
+        change.take(entry, identity)
         return replace(answer, disclosure=disclosure, position=entry.position)
 
     def root(self, answer: Answer, salt: bytes) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from hub import hazards
 from hub.errors import Conflict, PayloadError, Refused
@@ -111,8 +111,9 @@ class Intake:
         try:
             kind = self._kind(event)
             record = kind.encode(event.data)
-            event = replace(event, data=kind.decode(record))
-            if event.kind in CONTROLS:
+            if kind.category == "control" or kind.name == HAZARD or kind.latest_by:
+                event = replace(event, data=kind.decode(record))
+            if kind.category == "control":
                 _check_shape(event)
             if event.kind == "override.opened":
                 event = self._pseudonymous(event)
@@ -170,7 +171,7 @@ class _Batch:
     def __init__(self, log: Log, views: Views, policy: HazardPolicy, append: Append, change: Change) -> None:
         self._log, self._views, self._policy = log, views, policy
         self._append, self._change = append, change
-        self._here: dict[bytes, Entry] = {}
+        self._here: dict[bytes, tuple[Entry, bytes]] = {}
         self.known: dict[bytes, int] = {}
 
     def prepare_keys(self, enrolments: int) -> None:
@@ -202,11 +203,12 @@ class _Batch:
             prepared.kind,
             prepared.record,
             received_at=self._append.now,
+            identity=prepared.identity,
             subject=subject or 0,
             claim=prepared.claim,
         )
         self._change.take(entry, prepared.identity, prepared.claim)
-        self._here[prepared.identity] = entry
+        self._here[prepared.identity] = entry, prepared.record
         for digest in (prepared.identity, prepared.claim):
             if digest:
                 self.known[digest] = entry.position
@@ -229,14 +231,17 @@ class _Batch:
         position = self.known.get(prepared.identity)
         if position is None:
             return None
-        found: Entry | Closed | None = self._here.get(prepared.identity)
-        if found is None:
-            found = self._log.read(self._append.connection, [position])[position]
-        event = prepared.event
-        if isinstance(found, Closed):
-            same = found.kind == event.kind and found.subject == self._subject(event)
+        event, decode = prepared.event, prepared.kind.decode
+        said = replace(event, data=decode(prepared.record))
+        if prepared.identity in self._here:
+            entry, record = self._here[prepared.identity]
+            same = entry.event.kind == event.kind and replace(entry.event, data=decode(record)) == said
         else:
-            same = _content(found.event) == _content(event)
+            found = self._log.read(self._append.connection, [position])[position]
+            if isinstance(found, Closed):
+                same = found.kind == event.kind and found.subject == self._subject(event)
+            else:
+                same = found.event == said
         if not same:
             raise Conflict("this id was used for another event", rule="R1a", path="id", kind=event.kind)
         return position
@@ -300,15 +305,10 @@ class _Batch:
         variant = self._views.facts.variant(entry.event.data, terms)
         positions = self._views.facts.of_place(self._append.connection, terms, entry.position, variant)
         positions = [position for position in positions if position != entry.position]
-        here = {found.position: found for found in self._here.values()}
+        here = {found.position: found for found, _ in self._here.values()}
         stored = self._log.read(self._append.connection, [p for p in positions if p not in here])
         found = [here.get(p) or stored[p] for p in positions]  # type: ignore[call-overload]
         return [e for e in found if isinstance(e, Entry) and e.event.data["chain"] == entry.event.data["chain"]]
-
-
-def _content(event: Event) -> tuple[Any, ...]:
-    """What two events must share to be the same one."""
-    return event.kind, event.person, event.occurred_at, event.exercise, event.data
 
 
 def _printable(kind: str) -> str:

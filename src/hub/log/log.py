@@ -91,6 +91,7 @@ class Log(Application[UUID]):
         record: bytes,
         *,
         received_at: datetime,
+        identity: bytes,
         subject: int = CITY,
         claim: bytes = NO_CLAIM,
     ) -> Entry:
@@ -107,7 +108,6 @@ class Log(Application[UUID]):
             }
         )
         month = sealing.month_of(append.now) if kind.ttl_s is not None and subject != CITY else 0
-        identity = self.identify(event)
         bound_to = _bound(kind.topic, identity, subject)
         state = self.keyring.seal(subject, plaintext, kind=kind.name, month=month, bound_to=bound_to)
         position = append.add(
@@ -116,7 +116,7 @@ class Log(Application[UUID]):
             identity=identity,
             subject=subject,
             claim=claim,
-            commitment=sealing.parse(state).commitment,
+            commitment=sealing.commitment_of(state),
         )
         return Entry(
             position=Position(position),

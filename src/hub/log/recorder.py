@@ -45,7 +45,7 @@ from hub.errors import Busy
 from hub.events import EPOCH, micros
 from hub.log import merkle, sealing
 from hub.log.clock import Clock
-from hub.log.database import WRITER
+from hub.log.database import WRITER, insert_many
 
 Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -137,9 +137,11 @@ class Append:
         self.connection = connection
         self.start = Head(tree.size, last)
         self.now = now if last is None else max(now, last)
-        self._tree = tree
-        self._rows: list[dict[str, Any]] = []
-        self._chunks: list[dict[str, Any]] = []
+        self._tree, self._now_us = tree, micros(self.now)
+        self._rows: list[tuple[Any, ...]] = []
+        self._leaves: list[bytes] = []
+        self._known: list[tuple[bytes, int, int]] = []
+        self._chunks: list[tuple[int, int, bytes]] = []
 
     @property
     def position(self) -> int:
@@ -159,39 +161,37 @@ class Append:
     ) -> int:
         """Take the next position for a sealed state."""
         position = self.position + 1
-        recorded_us = micros(self.now)
-        row: dict[str, Any] = {
-            "position": position,
-            "recorded_us": recorded_us,
-            "subject": subject,
-            "identity": identity,
-            "identity_version": identity_version,
-            "claim": claim,
-            "topic": topic,
-            "state": state,
-        }
-        row["leaf"] = merkle.leaf(**row, commitment=commitment)
-        self._rows.append(row)
+        hashed = merkle.leaf(
+            position=position,
+            recorded_us=self._now_us,
+            subject=subject,
+            identity=identity,
+            identity_version=identity_version,
+            claim=claim,
+            topic=topic,
+            state=state,
+            commitment=commitment,
+        )
+        self._rows.append((position, self._now_us, subject, identity, identity_version, claim, topic, state, hashed))
+        self._leaves.append(hashed)
+        self._known.append((identity, identity_version, position))
+        if claim:
+            self._known.append((claim, _CLAIM_VERSION, position))
         return position
 
     def add_chunk(self, position: int, number: int, state: bytes) -> None:
         """Write a piece beside the entry at `position`, in the same transaction."""
-        self._chunks.append({"position": position, "number": number, "state": state})
+        self._chunks.append((position, number, state))
 
     def write(self) -> None:
         """Insert what was added and move the head."""
         if not self._rows:
             return
-        known = [(row["identity"], row["identity_version"], row["position"]) for row in self._rows]
-        known += [(row["claim"], _CLAIM_VERSION, row["position"]) for row in self._rows if row["claim"]]
-        known.sort()
-        names = ("digest", "version", "position")
-        self.connection.execute(insert(identity), [dict(zip(names, row, strict=True)) for row in known])
-        self.connection.execute(insert(log), self._rows)
-        if self._chunks:
-            self.connection.execute(insert(chunk), self._chunks)
-        self._tree.extend(row["leaf"] for row in self._rows)
-        values = {"position": self.position, "recorded_us": micros(self.now), "frontier": self._tree.encode()}
+        insert_many(self.connection, identity, sorted(self._known))
+        insert_many(self.connection, log, self._rows)
+        insert_many(self.connection, chunk, self._chunks)
+        self._tree.extend(self._leaves)
+        values = {"position": self.position, "recorded_us": self._now_us, "frontier": self._tree.encode()}
         self.connection.execute(update(head).where(head.c.id == 1).values(values))
 
 

@@ -74,6 +74,11 @@ def parse(state: bytes) -> Sealed:
     return Sealed(month, state[_HEADER.size : nonce_end], state[nonce_end:_BODY], state[_BODY:])
 
 
+def commitment_of(state: bytes) -> bytes:
+    """The commitment of a state that was just sealed."""
+    return state[_BODY - _COMMITMENT : _BODY]
+
+
 def month_of(time: datetime) -> int:
     """The month as a number: 1 is January 2000."""
     return (time.year - 2000) * 12 + time.month
@@ -100,8 +105,9 @@ class Keyring:
 
     def digest(self, namespace: str, *parts: str) -> bytes:
         """16 bytes that stand for `parts` where they must not be readable; equal parts give equal bytes."""
-        message = b"".join(struct.pack(">I", len(p)) + p for p in (part.encode() for part in (namespace, *parts)))
-        return hmac.digest(self._index, message, "sha256")[:16]
+        lengths = ",".join([str(len(part)) for part in parts])
+        message = f"{namespace}:{lengths}:{''.join(parts)}".encode()
+        return hashlib.blake2b(message, digest_size=16, key=self._index).digest()
 
     def number(self, namespace: str, *parts: str) -> int:
         """As `digest`, as a number of 63 bits for an index; never 0."""

@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, LargeBinary, Table, delete, exists, i
 
 from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
+from hub.log.database import insert_many
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 from hub.policy import KindTerms
@@ -44,6 +45,8 @@ retraction = Table(
     Column("position", Number, nullable=False),
     sqlite_with_rowid=False,
 )
+
+_COLUMNS = tuple(fact.columns.keys())
 
 
 class Facts:
@@ -80,7 +83,7 @@ class Facts:
                 if (row["identity"], row["person"]) in early:
                     row["until"] = row["position"]
         rows.sort(key=lambda row: (row["person"], row["kind"], row["effective_us"]))
-        connection.execute(insert(fact), [{k: v for k, v in row.items() if k != "identity"} for row in rows])
+        insert_many(connection, fact, [tuple(row[name] for name in _COLUMNS) for row in rows])
 
     def _early(self, connection: Connection, identities: list[bytes]) -> set[tuple[bytes, int]]:
         found: set[tuple[bytes, int]] = set()

@@ -19,6 +19,8 @@ person = Table(
     Column("erased", Number, nullable=True),
 )
 
+_CACHED = 200_000
+
 
 class Persons:
     """The directory of ids, in memory: some hundred bytes a person. Ids come from the log, on demand."""
@@ -30,10 +32,16 @@ class Persons:
         self._enrolled: dict[int, int] = {}
         self._erased: dict[int, int] = {}
         self._ids: dict[int, str] = {}
+        self._named: dict[str, bytes] = {}
 
     def digest(self, name: str) -> bytes:
         """What stands for a person's id outside sealed payloads."""
-        return self._log.keyring.digest("person", name)
+        digest = self._named.get(name)
+        if digest is None:
+            if len(self._named) >= _CACHED:
+                self._named.clear()
+            digest = self._named[name] = self._log.keyring.digest("person", name)
+        return digest
 
     def load(self, connection: Connection) -> None:
         """Fetch the whole directory."""
@@ -55,6 +63,7 @@ class Persons:
         """Someone was erased at `position`."""
         self._erased[ordinal] = position
         self._ids.pop(ordinal, None)
+        self._named.clear()
 
     def __len__(self) -> int:
         return len(self._digests)
