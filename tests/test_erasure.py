@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hub.disclosure import Answer, Query, parse_query
-from hub.errors import Refused
-from hub.errors import PayloadError
+from hub.errors import PayloadError, Refused
 from hub.events import CONTROLS, Entry
 from hub.log import sealing
 from hub.log.log import Closed

@@ -7,12 +7,12 @@ from random import Random
 from typing import Any
 
 import pytest
-import worlds
-from naive import Naive
 
+import worlds
 from hub.hub import Hub
 from hub.log.clock import SetClock
 from hub.scenario import World
+from naive import Naive
 
 SEEDS = range(3)
 

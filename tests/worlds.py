@@ -1118,7 +1118,7 @@ def added(rng: Random, n: int) -> tuple[str, Data, str | None]:
                 None,
             ),
             ("person.erased", {"person": "shiro"}, None)
-            if chance(rng, 0.1)
+            if chance(rng, 0.05)
             else ("roster.removed", {"person": "shiro"}, None),
         )
     )

@@ -284,11 +284,7 @@ class _Bench:
         self._hub = self._open()
 
     def _take(self, events: Sequence[Event]) -> list[Result]:
-        results = self._hub.intake.take(events)
-        refused = next((result for result in results if result.status != "accepted"), None)
-        if refused is not None:
-            raise HubError(f"the bench's own events were not accepted: {refused.error or refused.status}")
-        return results
+        return _accepted(self._hub.intake.take(events))
 
     def _enrolments(self) -> None:
         self._hub.init()
@@ -724,6 +720,13 @@ class _Bench:
 # What is said to the hub.
 
 
+def _accepted(results: list[Result]) -> list[Result]:
+    refused = next((result for result in results if result.status != "accepted"), None)
+    if refused is not None:
+        raise HubError(f"the bench's own events were not accepted: {refused.error or refused.status}")
+    return results
+
+
 def _name(number: int) -> str:
     return f"person-{number:06}"
 
@@ -934,6 +937,8 @@ def _process(target: Callable[..., None], *args: Any) -> Iterator[tuple[Any, Pip
     theirs.close()
     try:
         yield process, ours
+    except EOFError:
+        raise HubError("a process of the bench ended before it answered; what it said stands above") from None
     finally:
         process.kill()
         process.join()
@@ -967,7 +972,7 @@ def _append_for_ever(pipe: Pipe, url: str, persons: int) -> None:
     hub, _ = _opened(url)
     while True:
         results = hub.intake.take([_a_ping(number) for number in range(min(100, persons))])
-        pipe.send(results[-1].position)
+        pipe.send(_accepted(results)[-1].position)
 
 
 def _first_answer(hub: Hub) -> int:

@@ -124,7 +124,7 @@ def _unknown(name: Any) -> PayloadError:
 
 
 def _deeper(step: str, error: PayloadError) -> PayloadError:
-    path = step if not error.path else step + ("" if error.path[0] == "[" else ".") + error.path
+    path = step if not error.path else step + ("" if error.path[0] in "[{" else ".") + error.path
     return PayloadError(error.reason, path=path)
 
 

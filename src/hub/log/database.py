@@ -30,7 +30,7 @@ _MEANINGS = {
     sqlite3.SQLITE_READONLY: Misuse("the database cannot be written to"),
     sqlite3.SQLITE_BUSY: Busy("another process holds the database; try again"),
 }
-_ALTERED = ("Could not decode", "no such column", "no such table", "table ")
+_ALTERED = ("Could not decode", "no such column", "no such table", "table ", "unsupported", "attached databases")
 
 
 def parse_url(url: str) -> URL:

@@ -148,8 +148,10 @@ class Keyring:
         self._ciphers = {name: cipher for name, cipher in self._ciphers.items() if name[0] != subject}
 
     def check(self) -> None:
-        """Unwrap every key that there is. Raises Tampered where one was changed."""
+        """Unwrap every key that there is. Raises Tampered where one was changed, or the file of keys was."""
         with self._engine.connect() as connection:
+            if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all() != ["ok"]:
+                raise Tampered("the file of keys is damaged; restore it from its backup")
             for table in (person_key, period_key, hub_key):
                 for wrapped in connection.scalars(select(table.c.wrapped)):
                     self._unwrap(wrapped)
@@ -224,11 +226,11 @@ class Keyring:
                 connection.execute(insert(hub_key).values(name=name, wrapped=wrapped))
         try:
             return aes_key_unwrap(self._master, wrapped)
-        except InvalidUnwrap:
+        except (InvalidUnwrap, TypeError):
             raise Misuse("this master key is not the one that the hub's keys were wrapped with") from None
 
     def _unwrap(self, wrapped: bytes) -> bytes:
         try:
             return aes_key_unwrap(self._master, wrapped)
-        except InvalidUnwrap:
+        except (InvalidUnwrap, TypeError):
             raise Tampered("a wrapped key was changed") from None
