@@ -41,6 +41,11 @@ _TIME = re.compile(
 )
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value may be the id of an event, a person, a grant: 1 to 200 characters, none of them a control."""
+    return isinstance(value, str) and bool(_FORMATS["id"][0].fullmatch(value)) and value.isprintable()
+
+
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time as aware UTC; digits beyond the microsecond are cut off. Raises PayloadError."""
     found = _TIME.fullmatch(text)

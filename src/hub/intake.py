@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from hub import hazards
+from hub.codec import is_id
 from hub.errors import Conflict, PayloadError, Refused
 from hub.events import (
     CONTROLS,
@@ -129,13 +130,12 @@ class Intake:
             return Result(event=event, status="refused", error=error)
 
     def _kind(self, event: Event) -> Kind:
-        kind = self._log.schemas.newest(event.kind)
+        kind = self._log.schemas.newest(event.kind) if isinstance(event.kind, str) else None
         if kind is None or kind.category == "envelope":
             raise Refused("no schema says what this kind is", rule="R8", kind=_printable(event.kind))
         if kind.category == "hub":
             raise Refused("only the hub itself appends this kind", rule="R1", kind=event.kind)
-        if not event.id or not event.source:
-            raise PayloadError("is missing", path="source" if event.id else "id", kind=event.kind)
+        _check_envelope(event)
         if (event.person is not None) is not (kind.about == "person"):
             reason = "is missing" if kind.about == "person" else "is given, but the kind is about no person"
             raise PayloadError(reason, path="person", kind=event.kind)
@@ -335,6 +335,17 @@ def _standing(city: City, emergency: str) -> hazards.Standing | None:
         proposed=known.proposed.areas if known.proposed else (),
         exercise=known.exercise,
     )
+
+
+def _check_envelope(event: Event) -> None:
+    """What stands around the data, whoever put it there."""
+    for path, value in (("source", event.source), ("id", event.id), ("person", event.person)):
+        if value is not None and not is_id(value):
+            raise PayloadError("is no id", path=path, kind=event.kind)
+    if event.occurred_at is not None and not (isinstance(event.occurred_at, datetime) and event.occurred_at.tzinfo):
+        raise PayloadError("is no time with its offset", path="occurred_at", kind=event.kind)
+    if not isinstance(event.exercise, bool):
+        raise PayloadError("is not true or false", path="exercise", kind=event.kind)
 
 
 def _check_shape(event: Event) -> None:

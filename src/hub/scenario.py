@@ -173,7 +173,7 @@ def flat_event(kind: str, data: Mapping[str, Any], id: str) -> Event:
         kind=kind,
         person=data.get("person"),
         occurred_at=occurred_at,
-        exercise=bool(data.get("exercise")) if fact else False,
+        exercise=data.get("exercise", False) if fact else False,
         data={name: value for name, value in data.items() if name not in envelope},
     )
 

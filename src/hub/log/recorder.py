@@ -41,7 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 from sqlalchemy.exc import OperationalError
 
-from hub.errors import Busy
+from hub.errors import Busy, Tampered
 from hub.events import EPOCH, micros
 from hub.log import merkle, sealing
 from hub.log.clock import Clock
@@ -262,7 +262,9 @@ class Recorder(ApplicationRecorder):
     def snapshot(self) -> Iterator[tuple[Connection, Head]]:
         """A reading transaction that sees one state of log and views, and where the log ends in it."""
         with self.engine.begin() as connection:
-            row = connection.execute(select(head.c.position, head.c.recorded_us).where(head.c.id == 1)).one()
+            row = connection.execute(select(head.c.position, head.c.recorded_us).where(head.c.id == 1)).first()
+            if row is None:
+                raise Tampered("the log has lost its head")
             yield connection, Head(row.position, _time(row.recorded_us) if row.position else None)
 
     @contextmanager
