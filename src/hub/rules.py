@@ -389,6 +389,8 @@ class Reading:
         """Why a grant opens nothing of the person, kinds and blocks aside (R4–R9, R16, R19); None where it does."""
         if grant.ask == "every_time":
             return EVERY_TIME
+        if grant.by == case.reader.id:
+            return SELF_SERVED
         if grant.window == "since_emergency" and case.since is None:
             return NO_EMERGENCY
         return self._reach_obstacle(case, grant)
@@ -399,8 +401,6 @@ class Reading:
             return WRONG_MODE
         if self.ask.purpose not in grant.purposes:
             return WRONG_PURPOSE
-        if grant.by == case.reader.id:
-            return SELF_SERVED
         obstacle = self._force_obstacle(case, grant) or self._to_obstacle(case, grant.to)
         if obstacle is not None or grant.approves is None:
             return obstacle
