@@ -292,20 +292,13 @@ class _Bench:
         self._take([_registered(recipient, class_) for recipient, class_ in said])
         count, first = self._sizes.enrolled, 0
 
-        def trial() -> Act:
+        def enrolments(_: int) -> list[Event]:
             nonlocal first
             events = [_enrolled(number) for number in range(first, first + count)]
             first = self._sizes.persons  # under the profiler: people whom nothing else asks about
-            return lambda: self._take(events)
+            return events
 
-        self._measure(
-            f"enrol {count:,} persons in one call",
-            "1/s",
-            trial,
-            count=count,
-            rounds=1,
-            floors=[("that many 4 KiB written and synced", self._syncs(count), count)],
-        )
+        self._append(f"enrol {count:,} persons in one call", count, 1, make=enrolments, rounds=1)
 
     def _settle(self, first: int, last: int) -> None:
         """Enrol persons, with a grant and a ping each. Their keys are made beforehand, a thousand a transaction."""
@@ -412,8 +405,10 @@ class _Bench:
         callers: int = 1,
         after_start: bool = False,
         aim: Aim | None = None,
+        make: Callable[[int], list[Event]] | None = None,
+        rounds: int | None = None,
     ) -> None:
-        """Append `batches` calls of `size` pings; as floors the very rows that they wrote, in bare tables."""
+        """Append `batches` calls of `size` events (pings); as floors the very rows that they wrote, in bare tables."""
         start = 0
 
         def trial() -> Act:
@@ -422,7 +417,7 @@ class _Bench:
                 self._reopen()
                 self._hub.disclosure.read(self._one(0))
             start = self._end()
-            parts = [self._pings(size) for _ in range(batches)]
+            parts = [(make or self._pings)(size) for _ in range(batches)]
             if callers > 1:
                 return lambda: _at_once(callers, parts, self._take)
             return lambda: [self._take(part) for part in parts]
@@ -442,7 +437,7 @@ class _Bench:
         ]
         if size == 1:
             floors.append(("4 KiB written and synced", self._syncs(batches), batches))
-        self._measure(name, "1/s", trial, count=count, floors=floors, aim=aim)
+        self._measure(name, "1/s", trial, count=count, floors=floors, aim=aim, rounds=rounds)
 
     def _syncs(self, count: int) -> Trial:
         """Writes that are durable one by one: what no commit can do without."""

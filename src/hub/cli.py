@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import locale
 import os
@@ -52,6 +53,8 @@ def main() -> None:
     """Run a command; errors go to standard error with status 1, misuse with 2."""
     from hub.errors import HubError, Misuse
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except Misuse as error:

@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 
 from hub import areas
 from hub.canonical import text, timestamp
+from hub.codec import is_id
 from hub.errors import Conflict, PayloadError
 from hub.events import LOCATION, Entry, Event, Position
 from hub.intake import HUB
@@ -60,6 +61,12 @@ class Query:
     history: bool = False
     limit: int | None = None
     cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises PayloadError for what could be no recipient, purpose or kind."""
+        for path, names in (("recipient", [self.recipient]), ("purpose", [self.purpose]), ("kinds", self.kinds)):
+            if not all(map(is_id, names)):
+                raise PayloadError("is no name", path=path)
 
     @property
     def ask(self) -> Ask:
@@ -112,7 +119,9 @@ class Disclosure:
         self._log, self._views = log, views
 
     def name_of(self, person: str) -> str:
-        """What stands for a person's id in a query, which is logged and outlives an erasure."""
+        """What stands for a person's id in a query, which is logged and outlives an erasure. Raises PayloadError."""
+        if not is_id(person):
+            raise PayloadError("is no id", path="person")
         return self._views.persons.digest(person).hex()
 
     def read(self, query: Query, *, actor: str | None = None, request: str | None = None) -> Answer:
@@ -121,6 +130,8 @@ class Disclosure:
         request: the same read sent again with the same id gets the answer that was logged (R19). Raises
         Conflict where the id was used for another query, Busy where nothing can be appended now.
         """
+        if request is not None and not is_id(request):
+            raise PayloadError("is no id", path="request")
         claim = self._log.keyring.digest("request", query.recipient, request) if request else NO_CLAIM
         for attempt in range(_TRIES + 1):
             answer = self._decided(query) if attempt < _TRIES else None

@@ -405,7 +405,7 @@ def check_city(said: Control, city: City, append: Append) -> None:
         case OverrideOpened():
             if not said.reason.strip():
                 raise Refused("says no reason", rule="R14", path="reason", kind=kind)
-            if said.until > append.now + OVERRIDE_LONGEST:
+            if said.until - append.now > OVERRIDE_LONGEST:
                 raise Refused("is more than 72 hours ahead", rule="R14", path="until", kind=kind)
             if said.basis == "life_protection" and not said.persons:
                 raise Refused("lists no person", rule="R14", path="persons", kind=kind)

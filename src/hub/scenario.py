@@ -201,28 +201,49 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _digits)
 def load(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The world and the scenarios of a file. Raises Misuse with the file's name where it is none."""
     try:
-        documents = [found for found in yaml.load_all(path.read_text("utf-8"), _Loader) if found is not None]
+        written = path.read_text("utf-8")
+        documents = [found for found in yaml.load_all(written, _Loader) if found is not None]
     except (OSError, UnicodeDecodeError) as error:
         raise Misuse(f"{path.name}: cannot be read: {type(error).__name__}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise Misuse(f"{path.name}: {where}is no YAML") from None
+        raise Misuse(f"{path.name}: {where}is no YAML, or is nested too deeply") from None
+    _check_size(path, documents, len(written))
     world: list[dict[str, Any]] = []
     scenarios = []
     for number, document in enumerate(documents):
         if not isinstance(document, dict):
             raise Misuse(f"{path.name}: document {number + 1} is neither world nor scenario")
-        if "world" in document:
+        part = "world" if "world" in document else "steps"
+        if not isinstance(document.get(part, []), list):
+            raise Misuse(f"{path.name}: document {number + 1}: {part} is no list of steps")
+        if part == "world":
             world = document["world"]
         else:
             scenarios.append(document)
     return world, scenarios
 
 
+def _check_size(path: Path, documents: list[Any], characters: int) -> None:
+    """Refuse what aliases blow up: a part counts wherever it is named, and takes a character to write."""
+    left, waiting = characters, list(documents)
+    while waiting:
+        part = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise Misuse(f"{path.name}: its aliases stand for more parts than it has characters")
+        if isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
 def play(path: Path) -> Iterator[tuple[str, list[Difference]]]:
     """Each scenario's title and its differences."""
     world, scenarios = load(path)
+    if not scenarios:
+        raise Misuse(f"{path.name}: holds no scenario")
     for scenario in scenarios:
         title = str(scenario.get("title", "(no title)"))
         with World.fresh() as fresh:
@@ -233,14 +254,17 @@ def _play(world: World, file: str, title: str, steps: Sequence[Mapping[str, Any]
     for number, step in enumerate(steps, 1):
         try:
             found = _step(world, step)
-        except (HubError, KeyError, TypeError, AttributeError) as error:
+        except HubError as error:
             found = "a step that can be played", f"{type(error).__name__}: {error}"
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # its text may hold a value of the step
+            found = "a step that can be played", f"a step of another form ({type(error).__name__})"
         if found is not None:
             yield Difference(file=file, title=title, step=number, wanted=found[0], got=found[1])
 
 
 def _step(world: World, step: Mapping[str, Any]) -> tuple[str, str] | None:
     """Take one step; what was wanted and what came, where they differ."""
+    _check_form(step)
     at = step["at"]
     at = at if isinstance(at, datetime) else parse_time(str(at))
     if "kind" in step:
@@ -252,13 +276,30 @@ def _step(world: World, step: Mapping[str, Any]) -> tuple[str, str] | None:
     return _compare(asked, world.expect(at, **question, as_of=asked.get("as_of")))
 
 
+def _check_form(step: Any) -> None:
+    """Raises PayloadError with the path of what a step lacks."""
+    if not isinstance(step, Mapping):
+        raise PayloadError("is no step")
+    act = next((name for name in ("kind", "read", "expect") if name in step), None)
+    if act is None or "at" not in step:
+        raise PayloadError("is missing", path="kind, read or expect" if act is None else "at")
+    asked = step.get("data") or {} if act == "kind" else step[act]
+    path = "data" if act == "kind" else act
+    if not isinstance(asked, Mapping):
+        raise PayloadError("is no object", path=path)
+    for name in ("recipient", "purpose", "sees") if act != "kind" else ():
+        if name not in asked:
+            raise PayloadError("is missing", path=f"{path}.{name}")
+
+
 def _append_step(world: World, at: datetime, step: Mapping[str, Any]) -> tuple[str, str] | None:
     refused = bool(step.get("refused"))
     status = world.append(at, step["kind"], step.get("data") or {}, step.get("id"))
     if refused is (status == "refused"):
         return None
     error = world.last.error if world.last else None
-    return f"{step['kind']} is {'refused' if refused else 'accepted'}", f"{status}{f': {error}' if error else ''}"
+    kind = step["kind"] if packaged().newest(step["kind"]) else "the event"
+    return f"{kind} is {'refused' if refused else 'accepted'}", f"{status}{f': {error}' if error else ''}"
 
 
 def _compare(asked: Mapping[str, Any], got: Sight) -> tuple[str, str] | None:
