@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from hub.disclosure import Answer, Query, _scope, parse_query
-from hub.errors import PayloadError, Refused
+from hub.errors import Refused
 from hub.events import CONTROLS, Entry
 from hub.log import sealing
 from hub.log.log import Closed
