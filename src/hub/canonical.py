@@ -54,8 +54,7 @@ def text(value: Any) -> str:
 
 def timestamp(time: datetime) -> str:
     """`2026-06-02T00:02:00.000000Z`: UTC, always six digits."""
-    time = time.astimezone(UTC)
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if time.year >= 1000 else time.isoformat()
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def number(value: float) -> str:

@@ -62,7 +62,7 @@ class Hub:
         schemas = schemas or packaged()
         engine = open_database(path, durable=durable)
         keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
-        keyring = Keyring(keys, master or _master(path.parent / "master.key"))
+        keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)
         disclosure = Disclosure(log, views)
@@ -171,5 +171,5 @@ def _master(path: Path) -> bytes:
         os.unlink(fresh)
     try:
         return bytes.fromhex(path.read_text().strip())
-    except ValueError:
+    except (OSError, ValueError):
         raise Misuse(f"{path.name} holds no key of 32 bytes in hexadecimal") from None

@@ -311,8 +311,9 @@ class _Batch:
         return [e for e in found if isinstance(e, Entry) and e.event.data["chain"] == entry.event.data["chain"]]
 
 
-def _printable(kind: str) -> str:
-    return kind if kind.isascii() and kind.replace(".", "").replace("_", "").isalnum() and len(kind) < 80 else ""
+def _printable(kind: object) -> str:
+    plain = isinstance(kind, str) and kind.isascii() and kind.replace(".", "").replace("_", "").isalnum()
+    return str(kind) if plain and len(str(kind)) < 80 else ""
 
 
 def _claim_path(event: Event) -> str:
@@ -340,8 +341,8 @@ def _standing(city: City, emergency: str) -> hazards.Standing | None:
 def _check_envelope(event: Event) -> None:
     """What stands around the data, whoever put it there."""
     for path, value in (("source", event.source), ("id", event.id), ("person", event.person)):
-        if value is not None and not is_id(value):
-            raise PayloadError("is no id", path=path, kind=event.kind)
+        if not is_id(value) and (path, value) != ("person", None):
+            raise PayloadError("is missing" if value is None else "is no id", path=path, kind=event.kind)
     if event.occurred_at is not None and not (isinstance(event.occurred_at, datetime) and event.occurred_at.tzinfo):
         raise PayloadError("is no time with its offset", path="occurred_at", kind=event.kind)
     if not isinstance(event.exercise, bool):

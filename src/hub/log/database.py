@@ -39,7 +39,7 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise Misuse("--database is no URL; for a file write sqlite:///path/to/hub.sqlite3") from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+    if parsed.get_backend_name() != "sqlite" or parsed.host or parsed.database in (None, "", ":memory:"):
         raise Misuse("this release keeps its log in an SQLite file: sqlite:///path/to/hub.sqlite3")
     return parsed
 
@@ -49,7 +49,10 @@ def open_database(path: Path, *, journal: str = "WAL", durable: bool = True) -> 
 
     durable: False only for a database that is thrown away, since a loss of power may cost it what it acknowledged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        raise Misuse("the database cannot be opened: its folder cannot be made") from None
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False},
