@@ -30,6 +30,10 @@ def text(value: Any) -> str:
     """As `dumps`, before UTF-8."""
     if value is None:
         return "null"
+    if type(value) is str:
+        return encode_basestring(value)
+    if type(value) is dict:
+        return _object(value)
     match value:
         case str():
             return encode_basestring(value)
@@ -44,17 +48,22 @@ def text(value: Any) -> str:
         case datetime():
             return f'"{timestamp(value)}"'
         case Mapping():
-            names = sorted(value) if all(map(str.isascii, value)) else sorted(value, key=_utf16)
-            return "{" + ",".join([f"{encode_basestring(n)}:{text(value[n])}" for n in names]) + "}"
+            return _object(value)
         case list() | tuple():
             return "[" + ",".join([text(item) for item in value]) + "]"
         case _:
             raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
+def _object(value: Mapping[str, Any]) -> str:
+    names = sorted(value) if all(map(str.isascii, value)) else sorted(value, key=_utf16)
+    return "{" + ",".join([f"{encode_basestring(n)}:{text(value[n])}" for n in names]) + "}"
+
+
 def timestamp(time: datetime) -> str:
     """`2026-06-02T00:02:00.000000Z`: UTC, always six digits."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    time = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return time.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def number(value: float) -> str:
@@ -63,6 +72,9 @@ def number(value: float) -> str:
         raise ValueError("NaN and infinities have no canonical form")
     if value == 0:
         return "0"
+    written = repr(value)
+    if "e" not in written:  # ECMAScript writes these as Python does, without a fraction of 0
+        return written[:-2] if written.endswith(".0") else written
     if value == int(value) and abs(value) < 1e16:
         return str(int(value))
     sign, digits, exponent = _parts(value)

@@ -101,22 +101,26 @@ def _record(parts: list[tuple[str, bool, Encode, Decode]]) -> tuple[Encode, Deco
     known = frozenset(name for name, *_ in parts)
 
     def encode(value: Any, out: bytearray) -> None:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise PayloadError("is no object")
         if not known >= value.keys():
             raise _unknown(next(name for name in value if name not in known))
         name = ""
         try:
+            get = value.get
             for name, optional, encode_part, _ in parts:
-                if name not in value and not optional:
+                part = get(name)
+                if part is None and not optional and name not in value:
                     raise PayloadError("is missing")
-                encode_part(value.get(name), out)
+                encode_part(part, out)
         except PayloadError as error:
             raise _deeper(name, error) from None
 
+    decoders = [(name, decode_part) for name, _, _, decode_part in parts]
+
     def decode(encoded: bytes, at: int) -> tuple[Any, int]:
         record = {}
-        for name, _, _, decode_part in parts:
+        for name, decode_part in decoders:
             record[name], at = decode_part(encoded, at)
         return record, at
 
@@ -141,6 +145,8 @@ def _union(branches: list[Any], named: Named) -> tuple[Encode, Decode]:
             by_shape.setdefault(shape, index)
     only = 1 - branches.index("null") if len(branches) == 2 and "null" in branches else None
     prefixes = [_zigzag(index) for index in range(len(branches))]
+    if only is not None:
+        return _option(1 - only, *codecs[only])
 
     def encode(value: Any, out: bytearray) -> None:
         if value is None:
@@ -148,7 +154,7 @@ def _union(branches: list[Any], named: Named) -> tuple[Encode, Decode]:
             if index is None:
                 raise PayloadError("is null, which this field cannot be")
         else:
-            index = by_shape.get(_shape(value)) if only is None else only
+            index = by_shape.get(_shape(value))
             if index is None:
                 raise PayloadError("is of a type that this field does not take")
         out += prefixes[index]
@@ -157,6 +163,28 @@ def _union(branches: list[Any], named: Named) -> tuple[Encode, Decode]:
     def decode(encoded: bytes, at: int) -> tuple[Any, int]:
         index, at = _decode_long(encoded, at)
         return codecs[index][1](encoded, at)
+
+    return encode, decode
+
+
+def _option(null: int, encode_some: Encode, decode_some: Decode) -> tuple[Encode, Decode]:
+    """A union with null and one other branch; `null` is the number of null's branch."""
+    none, some = 2 * null, 2 * (1 - null)
+
+    def encode(value: Any, out: bytearray) -> None:
+        if value is None:
+            out.append(none)
+            return
+        out.append(some)
+        encode_some(value, out)
+
+    def decode(encoded: bytes, at: int) -> tuple[Any, int]:
+        index = encoded[at]
+        if index == none:
+            return None, at + 1
+        if index != some:
+            raise IndexError("no such branch")
+        return decode_some(encoded, at + 1)
 
     return encode, decode
 
@@ -290,6 +318,8 @@ _SMALL = [_zigzag(number) for number in range(2048)]
 def _decode_long(encoded: bytes, at: int) -> tuple[int, int]:
     byte = encoded[at]
     at += 1
+    if byte < 0x80:
+        return byte >> 1 ^ -(byte & 1), at
     number, shift = byte & 0x7F, 7
     while byte & 0x80:
         byte = encoded[at]
@@ -358,7 +388,11 @@ def _encode_string(value: Any, out: bytearray) -> None:
 
 
 def _decode_string(encoded: bytes, at: int) -> tuple[Any, int]:
-    size, at = _decode_long(encoded, at)
+    size = encoded[at]
+    if size < 0x80:
+        size, at = size >> 1, at + 1
+    else:
+        size, at = _decode_long(encoded, at)
     return encoded[at : at + size].decode(), at + size
 
 

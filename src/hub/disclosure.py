@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -41,6 +42,7 @@ RULES = 1
 _CHUNK_BYTES = 60 * 1024
 _AT_ONCE = 1_000
 _TRIES = 4
+_KEPT_QUEUES = 16
 _NOBODY = "\U0010ffff"
 """No id comes after it."""
 
@@ -117,6 +119,7 @@ class Disclosure:
 
     def __init__(self, log: Log, views: Views) -> None:
         self._log, self._views = log, views
+        self._queues: dict[tuple[str, str], tuple[int, list[tuple[str, int]]]] = {}
 
     def name_of(self, person: str) -> str:
         """What stands for a person's id in a query, which is logged and outlives an erasure. Raises PayloadError."""
@@ -164,12 +167,11 @@ class Disclosure:
         limit = query.limit if query.limit is not None else 2**62
         after = self._after(standing, query) if first is None else None
         shown: list[Shown] = []
-        candidates = self._candidates(standing, reading, query)
-        names = self._views.persons.names(standing.connection, candidates)
-        queue = sorted((name, ordinal) for ordinal, name in names.items() if after is None or name > after)
-        queue = queue if first is None else [pair for pair in queue if pair[0] >= first]
+        queue = self._queue(standing, reading, query)
+        begin = bisect_left(queue, (first, 0)) if first is not None else 0
+        begin = bisect_right(queue, (after, 2**62)) if after is not None else begin
         size = min(_AT_ONCE, limit + 1)
-        for at in range(0, len(queue), size):
+        for at in range(begin, len(queue), size):
             shown += self._decide_some(standing, reading, query, queue[at : at + size])
             if len(shown) > limit:
                 break
@@ -182,6 +184,22 @@ class Disclosure:
             if item.permit.basis.limited
         }
         return Answer(body=_body(query, shown, time, following), persons=shown, moment=moment, uses=frozenset(uses))
+
+    def _queue(self, standing: Standing, reading: Reading, query: Query) -> list[tuple[str, int]]:
+        """All who could be shown, by id; kept for the next page until a control event about someone comes."""
+        reader, persons, since = reading.reader, self._views.persons, self._views.persons_since
+        whole = query.persons is None and not reading.overrides and not reading.refusal
+        key = (reader.id, reader.class_) if whole and reader is not None else None
+        kept = self._queues.get(key) if key and since <= standing.position else None
+        if kept is not None and kept[0] == since:
+            return kept[1]
+        names = persons.names(standing.connection, self._candidates(standing, reading, query))
+        queue = sorted((name, ordinal) for ordinal, name in names.items())
+        if key and since <= standing.position and self._views.persons_since == since:
+            if len(self._queues) >= _KEPT_QUEUES:
+                self._queues.clear()
+            self._queues[key] = since, queue
+        return queue
 
     def _candidates(self, standing: Standing, reading: Reading, query: Query) -> list[int]:
         """Ordinals of all who could be shown; the rules decide on each."""
@@ -256,17 +274,12 @@ class Disclosure:
 
     def _item(self, entry: Entry, permit: Permit) -> str:
         event = entry.event
-        return text(
-            {
-                "event": event.id,
-                "source": event.source,
-                "kind": event.kind,
-                "occurred_at": event.occurred_at,
-                "recorded_at": entry.recorded_at,
-                "precision": permit.level,
-                "basis": {permit.basis.type: permit.basis.id},
-                "data": self._data(event, permit.level),
-            }
+        occurred = "null" if event.occurred_at is None else f'"{timestamp(event.occurred_at)}"'
+        return (  # canonical: the names in their order
+            f'{{"basis":{{"{permit.basis.type}":{text(permit.basis.id)}}},'
+            f'"data":{text(self._data(event, permit.level))},"event":{text(event.id)},"kind":"{event.kind}",'
+            f'"occurred_at":{occurred},"precision":"{permit.level}",'
+            f'"recorded_at":"{timestamp(entry.recorded_at)}","source":{text(event.source)}}}'
         )
 
     def _data(self, event: Event, level: str) -> Mapping[str, Any]:

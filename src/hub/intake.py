@@ -101,7 +101,7 @@ class Intake:
             batch = _Batch(self._log, self._views, self._policy, append, change)
             digests = [d for p in prepared if isinstance(p, _Prepared) for d in (p.identity, p.claim) if d]
             batch.known = self._log.entries.known(append.connection, digests)
-            batch.prepare_keys(sum(isinstance(p, _Prepared) and p.kind.name == "person.enrolled" for p in prepared))
+            batch.prepare_keys([p for p in prepared if isinstance(p, _Prepared)])
             results = [p if isinstance(p, Result) else batch.take(p) for p in prepared]
         self._views.committed(change, append.position)
         for ordinal, _ in change.erased:
@@ -174,8 +174,15 @@ class _Batch:
         self._here: dict[bytes, tuple[Entry, bytes]] = {}
         self.known: dict[bytes, int] = {}
 
-    def prepare_keys(self, enrolments: int) -> None:
-        """Make the keys of all who may be enrolled, at once; a key that stays unused harms nobody."""
+    def prepare_keys(self, prepared: Iterable[_Prepared]) -> None:
+        """Fetch the keys of all whom the batch is about, and make those of all who may be enrolled, at once.
+
+        A key that stays unused harms nobody.
+        """
+        digest, ordinal = self._views.persons.digest, self._change.ordinal
+        named = (ordinal(digest(p.event.person)) for p in prepared if p.event.person is not None)
+        self._log.keyring.load(found for found in named if found is not None)
+        enrolments = sum(p.kind.name == "person.enrolled" for p in prepared)
         first = self._change.next_ordinal()
         self._log.keyring.create(range(first, first + enrolments))
 

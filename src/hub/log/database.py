@@ -9,10 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, Table, create_engine, event, insert, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, ExceptionContext, Table, create_engine, event, insert, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hub.errors import Busy, HubError, Misuse, Tampered
@@ -110,8 +111,12 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     The statement is SQLAlchemy's; its handling of each parameter is left out, which doubles the speed.
     """
     if rows:
-        compiled = insert(table).compile(dialect=connection.dialect, column_keys=list(table.columns.keys()))
-        connection.exec_driver_sql(str(compiled), list(rows))
+        connection.exec_driver_sql(_insert(table, connection.dialect), list(rows))
+
+
+@cache
+def _insert(table: Table, dialect: Dialect) -> str:
+    return str(insert(table).compile(dialect=dialect, column_keys=list(table.columns.keys())))
 
 
 @contextmanager

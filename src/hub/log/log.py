@@ -173,21 +173,20 @@ class Log(Application[UUID]):
 
     def open(self, row: Row[Any]) -> Entry | Closed:
         """The entry that a row of the log holds. Raises Tampered with its position where it was changed."""
-        recorded_at = EPOCH + timedelta(microseconds=row.recorded_us)
-        kind, _, version = row.topic.rpartition(".")
-        subject = Ordinal(row.subject) if row.subject != CITY else None
+        position, recorded_us, about, identity, _, claim, topic, state, _ = tuple(row)
+        recorded_at = EPOCH + timedelta(microseconds=recorded_us)
+        kind, _, version = topic.rpartition(".")
+        subject = Ordinal(about) if about != CITY else None
         try:
-            plaintext = self.keyring.open(
-                row.subject, row.state, kind=kind, bound_to=_bound(row.topic, row.identity, row.subject)
-            )
+            plaintext = self.keyring.open(about, state, kind=kind, bound_to=_bound(topic, identity, about))
             said = self._envelope.decode(plaintext)
-            data = self.schemas.decode(row.topic, said["data"])
+            data = self.schemas.decode(topic, said["data"])
         except Gone:
-            return Closed(Position(row.position), recorded_at, kind, subject, row.claim)
+            return Closed(Position(position), recorded_at, kind, subject, claim)
         except Tampered as error:
-            raise Tampered(error.reason, position=row.position) from None
+            raise Tampered(error.reason, position=position) from None
         except (PayloadError, KeyError, IndexError, ValueError):
-            raise Tampered("the payload does not fit its schema", position=row.position) from None
+            raise Tampered("the payload does not fit its schema", position=position) from None
         event = Event(
             source=said["source"],
             id=said["id"],
@@ -198,7 +197,7 @@ class Log(Application[UUID]):
             data=data,
         )
         return Entry(
-            position=Position(row.position),
+            position=Position(position),
             recorded_at=recorded_at,
             received_at=said["received_at"],
             version=int(version),

@@ -34,6 +34,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    bindparam,
     insert,
     select,
     update,
@@ -122,6 +123,18 @@ _CLAIM_VERSION = 0
 _CLOCK_ACCEPTED = "clock_accepted"
 
 
+# Made once: building a statement costs more than running it.
+_LOCK_HEAD = (
+    update(head).where(head.c.id == 1).values(id=1).returning(head.c.position, head.c.recorded_us, head.c.frontier)
+)
+_MOVE_HEAD = (
+    update(head)
+    .where(head.c.id == 1)
+    .values(position=bindparam("position"), recorded_us=bindparam("recorded_us"), frontier=bindparam("frontier"))
+)
+_ACCEPTED = select(setting.c.value).where(setting.c.name == _CLOCK_ACCEPTED)
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where the log ends: position 0 and no time where it is empty."""
@@ -192,7 +205,7 @@ class Append:
         insert_many(self.connection, chunk, self._chunks)
         self._tree.extend(self._leaves)
         values = {"position": self.position, "recorded_us": self._now_us, "frontier": self._tree.encode()}
-        self.connection.execute(update(head).where(head.c.id == 1).values(values))
+        self.connection.execute(_MOVE_HEAD, values)
 
 
 class Recorder(ApplicationRecorder):
@@ -233,10 +246,9 @@ class Recorder(ApplicationRecorder):
             listener.set()
 
     def _begin(self, connection: Connection) -> Append:
-        locked = update(head).where(head.c.id == 1).values(id=1)
-        row = connection.execute(locked.returning(head.c.position, head.c.recorded_us, head.c.frontier)).one()
+        row = connection.execute(_LOCK_HEAD).one()
         last = _time(row.recorded_us) if row.position else None
-        accepted = connection.scalar(select(setting.c.value).where(setting.c.name == _CLOCK_ACCEPTED))
+        accepted = connection.scalar(_ACCEPTED)
         self.clock.watch(last, datetime.fromisoformat(accepted) if accepted else None)
         return Append(connection, merkle.Frontier.decode(row.position, row.frontier), last, self.clock.now())
 
@@ -275,11 +287,13 @@ class Recorder(ApplicationRecorder):
 
     def known(self, connection: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
         """The positions of the identities and claims that are taken, among `digests`."""
-        wanted, found = sorted(set(digests)), {}
+        wanted = sorted(set(digests))
+        found: dict[bytes, int] = {}
         for at in range(0, len(wanted), 500):
-            part = identity.c.digest.in_(wanted[at : at + 500])
-            rows = connection.execute(select(identity.c.digest, identity.c.position).where(part))
-            found.update({row.digest: row.position for row in rows})
+            part = tuple(wanted[at : at + 500])
+            marks = ",".join("?" * len(part))
+            query = f"SELECT digest, position FROM identity WHERE digest IN ({marks})"  # noqa: S608 -- only marks
+            found.update((digest, where) for digest, where in connection.exec_driver_sql(query, part))
         return found
 
     # What follows is the surface that `eventsourcing` asks for.

@@ -130,6 +130,8 @@ class Keyring:
     def load(self, subjects: Iterable[int]) -> None:
         """Fetch the keys of many subjects at once."""
         wanted = [subject for subject in subjects if subject not in self._persons]
+        if not wanted:
+            return
         with self._engine.connect() as connection:
             for at in range(0, len(wanted), 500):
                 part = person_key.c.subject.in_(wanted[at : at + 500])

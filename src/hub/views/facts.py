@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, Table, delete, exists, insert, select, update
+from sqlalchemy import Column, Connection, LargeBinary, Table, delete, insert, select, update
 
 from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
@@ -49,6 +49,9 @@ retraction = Table(
 _COLUMNS = tuple(fact.columns.keys())
 
 
+_ANY_RETRACTION = select(retraction.c.position).limit(1)
+
+
 class Facts:
     """Reads and writes the rows. `kind` is the position at which the kind was introduced."""
 
@@ -77,7 +80,7 @@ class Facts:
 
     def insert(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         """Write rows; those whose retraction came first hold nowhere (R12)."""
-        if connection.scalar(select(exists().where(retraction.c.position > 0))):
+        if connection.scalar(_ANY_RETRACTION) is not None:
             early = self._early(connection, [row["identity"] for row in rows])
             for row in rows:
                 if (row["identity"], row["person"]) in early:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Column, Connection, LargeBinary, Table, insert, select, update
+from sqlalchemy import Column, Connection, LargeBinary, Table, select, update
 
 from hub.events import Entry
+from hub.log.database import insert_many
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 
@@ -108,10 +109,9 @@ class Persons:
         return {o: self._ids[o] for o in ordinals if o in self._ids}
 
 
-def insert_rows(connection: Connection, rows: list[dict[str, object]]) -> None:
-    """Write those who were enrolled."""
-    if rows:
-        connection.execute(insert(person), rows)
+def insert_rows(connection: Connection, rows: list[tuple[int, bytes, int, int | None]]) -> None:
+    """Write those who were enrolled: ordinal, digest, enrolled, erased."""
+    insert_many(connection, person, rows)
 
 
 def mark_erased(connection: Connection, ordinal: int, position: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Connection, Index, Table, delete, insert, select, update
+from sqlalchemy import Column, Connection, Index, Table, delete, select, update
 
 from hub.events import (
     ConsentGranted,
@@ -22,6 +22,7 @@ from hub.events import (
     To,
     control,
 )
+from hub.log.database import insert_many
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 from hub.policy import ALL, City, Policy
@@ -172,10 +173,9 @@ def endings(event: Control, before: Policy) -> tuple[list[int], bool]:
     return [g.position for g in ended if g.ask != "every_time"], any(g.ask == "every_time" for g in ended)
 
 
-def insert_rows(connection: Connection, rows: list[dict[str, int]]) -> None:
-    """Write rows."""
-    if rows:
-        connection.execute(insert(policy), rows)
+def insert_rows(connection: Connection, rows: list[tuple[int, int, int, int]]) -> None:
+    """Write rows: person, position, until, grantee."""
+    insert_many(connection, policy, rows)
 
 
 def end_rows(connection: Connection, ordinal: int, positions: Iterable[int], until: int) -> None:

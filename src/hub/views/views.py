@@ -69,6 +69,8 @@ class Views:
         self.pointers = Policies(log, self.persons)
         self._lock = threading.RLock()
         self._position = -1
+        self.persons_since = 0
+        """The last control event about a person, or a later position where memory was filled."""
         self._city: tuple[int, City] = (0, City())
         self._held: dict[int, Held] = {}
         self._meshes: dict[int, str | None] = {}
@@ -160,6 +162,7 @@ class Views:
                 self.persons.add(ordinal, digest, position, name)
             for ordinal, position in change.erased:
                 self._erase(ordinal, position)
+            self.persons_since = max(self.persons_since, change.persons_since)
             self._held.update({o: held for o, held in change.held.items() if o not in self.persons.erased})
             if change.city_since:
                 self._city = change.city_since, change.city
@@ -197,7 +200,7 @@ class Views:
             self.persons.load(connection)
             self._held.clear()
             self._city = self.pointers.city_since(connection, end), self.pointers.city(connection, end)
-            self._position = end
+            self._position = self.persons_since = end
             return
         columns = recorder.log.c
         query = select(columns.position, columns.subject, columns.topic, columns.claim)
@@ -210,6 +213,7 @@ class Views:
             if kind == "person.erased":
                 self._erase(row.subject, row.position)
             if kind in CONTROLS:
+                self.persons_since = row.position
                 self._held.pop(row.subject, None)
                 stale_city = stale_city or row.subject == policies.CITY
             if kind == DISCLOSED:
@@ -236,12 +240,14 @@ class Change:
     def __init__(self, views: Views, connection: Connection, start: int, city: City) -> None:
         self.views, self.connection, self.start, self.city = views, connection, start, city
         self.city_since = 0
+        self.persons_since = 0
         self.held: dict[int, Held] = {}
         self.enrolled: list[tuple[int, bytes, int, str | None]] = []
         self.erased: list[tuple[int, int]] = []
         self._ordinals: dict[bytes, int] = {}
         self._facts: list[dict[str, object]] = []
-        self._pointers: list[dict[str, int]] = []
+        self._pointers: list[tuple[int, int, int, int]] = []
+        self._persons: list[tuple[int, bytes, int, int | None]] = []
         self._gone: set[int] = set()
 
     def ordinal(self, digest: bytes) -> int | None:
@@ -271,6 +277,7 @@ class Change:
 
     def place(self, ordinal: int, position: int) -> Place | None:
         """Where the latest location puts someone, this change included."""
+        self._flush_persons()  # the newest fact is looked up from the person's row
         self._flush_facts()
         return self.views.places_at(self.connection, self.city, [ordinal], position).get(ordinal)
 
@@ -295,8 +302,13 @@ class Change:
 
     def flush(self) -> None:
         """Write what is still held back."""
+        self._flush_persons()
         self._flush_facts()
         self._flush_pointers()
+
+    def _flush_persons(self) -> None:
+        persons.insert_rows(self.connection, self._persons)
+        self._persons = []
 
     def _flush_facts(self) -> None:
         if self._facts:
@@ -316,6 +328,7 @@ class Change:
             self.city_since = entry.position
             self._point(policies.CITY, entry.position, FOREVER, event)
             return
+        self.persons_since = entry.position
         if isinstance(event, PersonEnrolled):
             digest = claim or self.views.persons.digest(event.person)
             self._enrol(ordinal, digest, entry.position, event.person)
@@ -349,13 +362,12 @@ class Change:
 
     def _point(self, person: int, position: int, until: int, event: Control) -> None:
         grantee = self.views.pointers.grantee(event)
-        self._pointers.append({"person": person, "position": position, "until": until, "grantee": grantee})
+        self._pointers.append((person, position, until, grantee))
 
     def _enrol(self, ordinal: int, digest: bytes, position: int, name: str | None) -> None:
         self._ordinals[digest] = ordinal
         self.enrolled.append((ordinal, digest, position, name))
-        row: dict[str, object] = {"ordinal": ordinal, "digest": digest, "enrolled": position, "erased": None}
-        persons.insert_rows(self.connection, [row])
+        self._persons.append((ordinal, digest, position, None))
         if name is not None:
             self.held[ordinal] = Held(since=position, policy=Policy(person=name, listed_as=digest.hex()))
 
