@@ -344,6 +344,17 @@ def test_flipped_bytes_are_found_or_change_nothing_that_the_file_says(
     assert caught > FLIPS * 2 / 3
 
 
+@pytest.mark.parametrize("index", ["policy_grantee", "disclosure_recipient", "sqlite_autoindex_person_1"])
+def test_a_damaged_index_is_found(index: str, copy: Path, verify: Verify) -> None:
+    with closing(sqlite3.connect(copy / "hub.sqlite3")) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (index,)).fetchall()
+        [(size,)] = connection.execute("PRAGMA page_size").fetchall()
+    raw = bytearray((copy / "hub.sqlite3").read_bytes())
+    raw[page * size - 1] ^= 1
+    (copy / "hub.sqlite3").write_bytes(raw)
+    assert "damaged" in found(verify(copy))
+
+
 def test_a_file_that_is_cut_short_or_no_database_is_found(copy: Path, verify: Verify) -> None:
     whole = (copy / "hub.sqlite3").read_bytes()
     for left in (b"", b"no database at all\n" * 300, whole[: len(whole) // 2], whole[:4096], whole[:50]):

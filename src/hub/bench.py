@@ -88,7 +88,7 @@ QUICK = Sizes(
     smalls=3,
     larges=1,
     rounds=2,
-    pages=10,
+    pages=5,
     views=1,
     more=2_000,
 )
@@ -396,7 +396,7 @@ class _Bench:
         )
         # last: afterwards memory holds the keys of few, and an append that has to fetch one is another figure
         first = f"append: {sizes.large:,} pings, the first batch after a start"
-        self._append(first, sizes.large, 1, after_start=True)
+        self._append(first, sizes.large, 1, after_start=True, rounds=(sizes.rounds + 1) // 2)
 
     def _append(
         self,

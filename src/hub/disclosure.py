@@ -12,8 +12,9 @@ import hashlib
 import hmac
 import json
 import os
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -32,7 +33,7 @@ from hub.log import merkle
 from hub.log.log import Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import Ask, Decision, Moment, Permit, Reading, levels_of
+from hub.rules import Ask, Decision, Moment, Opening, Permit, Reading, levels_of
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 FORMAT = "view/1"
@@ -43,8 +44,6 @@ _CHUNK_BYTES = 60 * 1024
 _AT_ONCE = 1_000
 _TRIES = 4
 _KEPT_QUEUES = 16
-_NOBODY = "\U0010ffff"
-"""No id comes after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,20 +155,18 @@ class Disclosure:
             standing = self._views.at(connection, end.position)
             return self.decide(standing, query, now if end.recorded_at is None else max(now, end.recorded_at))
 
-    def decide(self, standing: Standing, query: Query, time: datetime, first: str | None = None) -> Answer:
+    def decide(self, standing: Standing, query: Query, time: datetime) -> Answer:
         """The answer to `query` at `standing` and `time`, appending nothing. One path for live and past.
 
-        first: where the page begins, instead of after the query's cursor. Raises PayloadError for a cursor
-        that is not of this query, or ends with someone who is gone.
+        Raises PayloadError for a cursor that is not of this query, or ends with someone who is gone.
         """
         moment = Moment(position=Position(standing.position), time=time)
         reading = Reading(standing.city, query.ask, moment)
         limit = query.limit if query.limit is not None else 2**62
-        after = self._after(standing, query) if first is None else None
+        after = self._after(standing, query)
         shown: list[Shown] = []
         queue = self._queue(standing, reading, query)
-        begin = bisect_left(queue, (first, 0)) if first is not None else 0
-        begin = bisect_right(queue, (after, 2**62)) if after is not None else begin
+        begin = bisect_right(queue, (after, 2**62)) if after is not None else 0
         size = min(_AT_ONCE, limit + 1)
         for at in range(begin, len(queue), size):
             shown += self._decide_some(standing, reading, query, queue[at : at + size])
@@ -224,21 +221,25 @@ class Disclosure:
         places = standing.places(ordinals) if reading.needs_places else {}
         spent = standing.spent(policies.items())
         decided: dict[int, Decision] = {}
+        asked: dict[str, list[int]] = {}
         for ordinal in ordinals:
             decision = reading.decide(policies[ordinal], places.get(ordinal), spent)
             if decision is not None:
                 decided[ordinal] = decision
-        permits: dict[int, list[tuple[str, Permit]]] = {}
-        for kind in reading.kinds() if decided else ():
-            for ordinal, found in self._permits(standing, reading, query, decided, kind).items():
-                permits.setdefault(ordinal, []).extend((kind, permit) for permit in found)
-        wanted = (permit.fact.position for found in permits.values() for _, permit in found)
+                for kind in reading.open_kinds(decision):
+                    asked.setdefault(kind, []).append(ordinal)
+        permits: dict[int, list[Permit]] = {}
+        for kind in sorted(asked):
+            open_to = {o: levels for o in asked[kind] if (levels := reading.permits(decided[o], kind))}
+            for ordinal, found in self._permits(standing, reading, query, open_to, kind).items():
+                permits.setdefault(ordinal, []).extend(found)
+        wanted = (permit.fact.position for found in permits.values() for permit in found)
         entries = self._log.read(standing.connection, wanted)
         shown = []
         for name, ordinal in queue:
             items = [
                 Item(permit=permit, entry=entry, json=self._item(entry, permit))
-                for _, permit in permits.get(ordinal, ())
+                for permit in permits.get(ordinal, ())
                 if isinstance(entry := entries[permit.fact.position], Entry)
             ]
             if items:
@@ -246,12 +247,14 @@ class Disclosure:
         return shown
 
     def _permits(
-        self, standing: Standing, reading: Reading, query: Query, decided: Mapping[int, Decision], kind: str
+        self,
+        standing: Standing,
+        reading: Reading,
+        query: Query,
+        open_to: Mapping[int, Sequence[tuple[str, Opening]]],
+        kind: str,
     ) -> dict[int, list[Permit]]:
         """What is shown of one kind, by person: newest first; without `history` the newest of each variant."""
-        open_to = {o: levels for o, d in decided.items() if (levels := reading.permits(d, kind))}
-        if not open_to:
-            return {}
         terms, exercise = standing.city.kinds[kind], reading.ask.exercise
         facts, connection = self._views.facts, standing.connection
         short = not query.history and not terms.latest_by
@@ -267,7 +270,7 @@ class Disclosure:
             meshes |= self._views.meshes(connection, [row.position for o in off for row in rows[o]])
         shown = {}
         for ordinal, found in rows.items():
-            permits = reading.visible(decided[ordinal], kind, found, lambda position: meshes[position] is not None)
+            permits = reading.shown(open_to[ordinal], kind, found, lambda position: meshes[position] is not None)
             if permits:
                 shown[ordinal] = permits if query.history else _newest(permits)
         return shown
@@ -342,12 +345,23 @@ class Disclosure:
         data = entry.event.data
         standing = self._views.at(connection, end, data["position"])
         query = parse_query(data["query"])
-        try:
-            answer = self.decide(standing, query, data["time"])
-        except PayloadError:  # the page began after someone who is erased now: it began with the first one shown
-            shown = self._views.persons.names(connection, ordinals_of(self._log.chunks(connection, entry.position)))
-            answer = self.decide(standing, query, data["time"], first=min(shown.values(), default=_NOBODY))
+        for answer in self._again(standing, query, entry):
+            if answer_hash(data["salt"], answer.body) == data["answer_sha256"]:
+                break
         return replace(answer, disclosure=data["disclosure"], position=entry.position)
+
+    def _again(self, standing: Standing, query: Query, entry: Entry) -> Iterator[Answer]:
+        """The decision taken again; and, as an erasure moves the ends of a page, for those alone whom it showed."""
+        time, digest_of = entry.event.data["time"], self._views.persons.digest_of
+        with suppress(PayloadError):  # the page began after someone who is erased now
+            yield self.decide(standing, query, time)
+        shown = ordinals_of(self._log.chunks(standing.connection, entry.position))
+        named = tuple(digest_of(ordinal).hex() for ordinal in shown)
+        answer = self.decide(standing, replace(query, persons=named, limit=None, cursor=None), time)
+        if answer.persons:
+            following = self._cursor(query, answer.persons[-1].ordinal)
+            yield replace(answer, body=_body(query, answer.persons, time, following))
+        yield answer
 
     def _append(
         self,

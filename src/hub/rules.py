@@ -8,7 +8,7 @@ that outlives the reading. Rules: R3–R11, R13, R14, R17.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -247,6 +247,7 @@ class Reading:
         self.reader: Recipient | None = None if found is None or found.retired else found
         self.real = alerts(city, now.time, exercise=False)
         self.drills = alerts(city, now.time, exercise=True) if ask.exercise else []
+        self._open_kinds: dict[tuple[tuple[str, ...], ...], list[str]] = {}
 
     @cached_property
     def refusal(self) -> Obstacle | None:
@@ -447,6 +448,13 @@ class Reading:
             latest=window == "latest",
         )
 
+    def open_kinds(self, decision: Decision) -> list[str]:
+        """The kinds asked for that an opening names: those that `permits` is worth asking about."""
+        named = tuple(opening.kinds[0].kinds for opening in decision.openings)
+        if named not in self._open_kinds:
+            self._open_kinds[named] = [kind for kind in self.kinds() if any(matches(kind, names) for names in named)]
+        return self._open_kinds[named]
+
     def permits(self, decision: Decision, kind: str) -> list[tuple[str, Opening]]:
         """The openings that cover `kind`, each with its level: finest first, then unlimited, then earlier (R9a)."""
         return self.permits_of(decision.openings, kind)
@@ -490,9 +498,16 @@ class Reading:
         facts: of one person and kind, of the reading's exercise flag, retracted ones left out.
         in_grid: whether a location has a grid square; asked only where the level is not exact (R10).
         """
-        permits = self.permits(decision, kind)
-        if not permits:
-            return []
+        return self.shown(self.permits(decision, kind), kind, facts, in_grid)
+
+    def shown(
+        self,
+        permits: Sequence[tuple[str, Opening]],
+        kind: str,
+        facts: Iterable[FactRow],
+        in_grid: Callable[[Position], bool],
+    ) -> list[Permit]:
+        """As `visible`, of the openings that `permits` gave."""
         shown = []
         for fact in facts:
             for allowed, opening in permits:

@@ -249,6 +249,7 @@ class Change:
         self._pointers: list[tuple[int, int, int, int]] = []
         self._persons: list[tuple[int, bytes, int, int | None]] = []
         self._gone: set[int] = set()
+        self._unreadable: set[int] = set()
 
     def ordinal(self, digest: bytes) -> int | None:
         """The ordinal of someone who was ever enrolled, in this change too."""
@@ -370,6 +371,8 @@ class Change:
         self._persons.append((ordinal, digest, position, None))
         if name is not None:
             self.held[ordinal] = Held(since=position, policy=Policy(person=name, listed_as=digest.hex()))
+        else:  # the views are derived again, and the person was erased since
+            self._unreadable.add(ordinal)
 
     def _erase(self, ordinal: int, position: int) -> None:
         self.flush()
@@ -392,7 +395,7 @@ class Change:
     def _disclosed(self, entry: Entry) -> None:
         data = entry.event.data
         pairs = [(use["person"], use["grant"]) for use in data["uses"]]
-        pairs = [(ordinal, grant) for ordinal, grant in pairs if not self.is_erased(ordinal)]
+        pairs = [(o, grant) for o, grant in pairs if not self.is_erased(o) and o not in self._unreadable]
         recipient = self.views.log.keyring.number("recipient", data["recipient"])
         uses.insert_disclosure(self.connection, entry.position, recipient, pairs)
         for ordinal, position in pairs:
