@@ -298,6 +298,12 @@ def test_changed_keys_are_found(statement: str, copy: Path, verify: Verify) -> N
     found(verify(copy))
 
 
+def test_a_key_that_is_missing_though_nobody_was_erased_is_found_at_her_first_entry(copy: Path, verify: Verify) -> None:
+    change(copy, "DELETE FROM person_key WHERE subject = 1", file="hub.keys.sqlite3")
+    at = position(copy, "(SELECT min(position) FROM log WHERE subject = 1)")
+    assert f"position {at}: its key is missing" in found(verify(copy))
+
+
 def test_a_changed_index_key_is_taken_for_another_master_key(copy: Path, verify: Verify) -> None:
     change(copy, f"UPDATE hub_key SET wrapped = {flipped('wrapped', 11)}", file="hub.keys.sqlite3")
     said = verify(copy)
