@@ -440,3 +440,9 @@ def test_the_beginning_and_the_end_of_time_can_be_asked_for(hub: Run) -> None:
         status, out, _ = hub("replay", "--recipient", "a", "--purpose", "b", "--json", "--at", time)
         assert status == 0
         assert json.loads(out)["time"] == time.replace("Z", ".000000Z")
+
+
+def test_a_demo_with_no_telegram_names_the_file(hub: Run) -> None:
+    path = Path(__file__)
+    status, _, err = hub("demo", "--people", 20, "--lang", "en", "--telegram", path)
+    assert (status, err.startswith(f"hub: {path}: ")) == (1, True)

@@ -403,7 +403,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The main job on one screen: a city, an earthquake, who saw what, and the proof."""
-    from hub.errors import Misuse
+    from hub.errors import Misuse, PayloadError
 
     language = _lang(lang)
     try:
@@ -413,7 +413,10 @@ def demo(
     with _demo_hub() as (hub, clock, console):
         from hub.city import run
 
-        figures = run(hub, clock, console(as_json), people=people, seed=seed, lang=language, telegram=payload)
+        try:
+            figures = run(hub, clock, console(as_json), people=people, seed=seed, lang=language, telegram=payload)
+        except PayloadError as error:  # the telegram is the one payload that comes from outside
+            raise PayloadError(f"{telegram}: {error}") from None
     if as_json:
         _print_json(figures)
 
