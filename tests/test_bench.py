@@ -76,5 +76,6 @@ def test_the_bench_says_what_costs_what_as_json(capsys: pytest.CaptureFixture[st
     assert all(figure["name"].startswith(row) for figure, row in zip(figures, ROWS, strict=True))
     assert all(figure["value"] > 0 and figure["floors"] for figure in figures)
     assert all(floor["value"] > 0 and floor["ratio"] > 0 for figure in figures for floor in figure["floors"])
-    assert all(figure["costs"] for figure in figures[:-2]), "a profile is missing"
+    unseen = ("append: one ping a call, 2 callers", *ROWS[-2:])
+    assert all(figure["costs"] or figure["name"].startswith(unseen) for figure in figures), "a profile is missing"
     assert all(figure["met"] is None for figure in figures), "an aim was judged at sizes that it does not speak of"

@@ -226,8 +226,12 @@ class _Bench:
         aim: Aim | None = None,
         rounds: int | None = None,
         judged_by_p95: bool = False,
+        profiled: bool = True,
     ) -> Figure:
-        """Take figure and floors in turns. count: operations in a round; each floor has its own."""
+        """Take figure and floors in turns. count: operations in a round; each floor has its own.
+
+        profiled: False where the work is not this thread's, which is all that the profiler sees.
+        """
         self._say(name)
         trials = [("", trial, count), *floors]
         taken: list[list[float]] = [[] for _ in trials]
@@ -262,7 +266,7 @@ class _Bench:
             met=self._met(unit, p95 if judged_by_p95 else value, aim),
             on_cpu=round(cpu / wall, 2) if wall else None,
             elsewhere=_elsewhere(before, _jiffies()),
-            costs=_costs(trial()) if self._profile else (),
+            costs=_costs(trial()) if self._profile and profiled else (),
         )
         self.figures.append(figure)
         return figure
@@ -439,7 +443,8 @@ class _Bench:
         ]
         if size == 1:
             floors.append(("4 KiB written and synced", self._syncs(batches), batches))
-        self._measure(name, "1/s", trial, count=count, floors=floors, aim=aim, rounds=rounds)
+        alone = callers == 1
+        self._measure(name, "1/s", trial, count=count, floors=floors, aim=aim, rounds=rounds, profiled=alone)
 
     def _syncs(self, count: int) -> Trial:
         """Writes that are durable one by one: what no commit can do without."""
@@ -692,6 +697,7 @@ class _Bench:
             rounds=(self._sizes.rounds + 1) // 2,
             floors=[("a new process that only imports the hub", imported, 1)],
             aim=aim,
+            profiled=False,
         )
         self._say("memory")
         more = self._sizes.more
