@@ -319,7 +319,12 @@ class _Batch:
 
 
 def _printable(kind: object) -> str:
-    plain = isinstance(kind, str) and kind.isascii() and kind.replace(".", "").replace("_", "").isalnum()
+    plain = (
+        isinstance(kind, str)
+        and kind.isascii()
+        and kind.replace(".", "").replace("_", "").isalnum()
+        and kind[0].isalpha()
+    )
     return str(kind) if plain and len(str(kind)) < 80 else ""
 
 

@@ -77,6 +77,7 @@ def test_version_1_of_a_leaf_is_this_for_ever() -> None:
         + (3).to_bytes(8)
         + (1).to_bytes(8)
         + b"i" * 16
+        + b"\x10"
         + b"c" * 16
         + len("safety.answered.1").to_bytes(2)
         + b"safety.answered.1"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _LEAF_VERSION = 1
-_FIXED = struct.Struct(">BQqQQ16s16s")
+_FIXED = struct.Struct(">BQqQQ16sB16s")
 EMPTY_ROOT = hashlib.sha256().digest()
 
 
@@ -33,7 +33,7 @@ def leaf(
     subject is 0 where the entry is about no person, claim is empty where it claims no id. Destroying a
     key changes nothing of this, so that an erased entry still verifies.
     """
-    fixed = _FIXED.pack(_LEAF_VERSION, position, recorded_us, subject, identity_version, identity, claim)
+    fixed = _FIXED.pack(_LEAF_VERSION, position, recorded_us, subject, identity_version, identity, len(claim), claim)
     name = topic.encode()
     sealed = hashlib.sha256(state).digest()
     return hashlib.sha256(b"\x00" + fixed + struct.pack(">H", len(name)) + name + sealed + commitment).digest()

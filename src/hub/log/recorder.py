@@ -104,7 +104,7 @@ _GUARDS = [
     for verb in ("update", "delete")
 ] + [
     "CREATE TRIGGER IF NOT EXISTS log_insert BEFORE INSERT ON log "
-    "WHEN EXISTS (SELECT 1 FROM log WHERE position >= NEW.position) "
+    "WHEN NEW.position <> (SELECT coalesce(max(position), 0) + 1 FROM log) "
     "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
     "CREATE TRIGGER IF NOT EXISTS head_delete BEFORE DELETE ON head "
     "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
