@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, MetaData, Table, func, select
 
 from hub.canonical import timestamp
+from hub.commits import Commits
 from hub.disclosure import Answer, Disclosure, Query, answer_hash, ordinals_of, query_text
 from hub.errors import PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
@@ -25,11 +26,12 @@ from hub.intake import HUB
 from hub.log import merkle, recorder, sealing
 from hub.log.database import DAMAGED, beside_memory
 from hub.log.log import Closed, Log
+from hub.log.recorder import NO_CLAIM, Append
 from hub.obstacles import BLOCKED, Obstacle
 from hub.policy import Emergency, Policy
 from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
 from hub.views import uses
-from hub.views.views import DISCLOSED, TABLES, Standing, Views
+from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
 
 AUDITED = "view.audited"
 
@@ -87,8 +89,8 @@ class Verified:
 class Audit:
     """Looks back over one log."""
 
-    def __init__(self, log: Log, views: Views, disclosure: Disclosure) -> None:
-        self._log, self._views, self._disclosure = log, views, disclosure
+    def __init__(self, log: Log, views: Views, commits: Commits, disclosure: Disclosure) -> None:
+        self._log, self._views, self._commits, self._disclosure = log, views, commits, disclosure
 
     @contextmanager
     def _past(self, position: int | None, time: datetime | None) -> Iterator[tuple[Standing, Moment, bool]]:
@@ -158,13 +160,15 @@ class Audit:
                 "persons_count": persons,
             }
         )
-        with self._log.entries.appending() as append, self._views.folding(append) as change:
+
+        def job(append: Append, change: Change) -> None:
             name = f"audit-{append.position + 1}"
             event = Event(source=HUB, id=name, kind=AUDITED, data=kind.decode(record))
             identity = self._log.identify(event)
             entry = self._log.add(append, event, kind, record, received_at=append.now, identity=identity)
-            change.take(entry, identity)
-        self._views.committed(change, append.position)
+            change.append(entry, identity, NO_CLAIM)
+
+        self._commits.run(job, rank="answer")
 
     def disclosures(self) -> list[int]:
         """The positions of all disclosures."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -26,6 +27,7 @@ from sqlalchemy import Connection
 from hub import areas
 from hub.canonical import text, timestamp
 from hub.codec import is_id
+from hub.commits import Commits
 from hub.errors import Conflict, PayloadError
 from hub.events import LOCATION, Entry, Event, Position
 from hub.intake import HUB
@@ -116,8 +118,8 @@ class Answer:
 class Disclosure:
     """Answers reads of one log."""
 
-    def __init__(self, log: Log, views: Views) -> None:
-        self._log, self._views = log, views
+    def __init__(self, log: Log, views: Views, commits: Commits) -> None:
+        self._log, self._views, self._commits = log, views, commits
         self._queues: dict[tuple[str, str], tuple[int, list[tuple[str, int]]]] = {}
 
     def name_of(self, person: str) -> str:
@@ -135,19 +137,44 @@ class Disclosure:
         if request is not None and not is_id(request):
             raise PayloadError("is no id", path="request")
         claim = self._log.keyring.digest("request", query.recipient, request) if request else NO_CLAIM
-        for attempt in range(_TRIES + 1):
-            answer = self._decided(query) if attempt < _TRIES else None
-            with self._log.entries.appending() as append, self._views.folding(append) as change:
-                done = self._logged(append, claim, query)
-                if done is None and answer is None:  # it was overtaken too often: decide where nothing overtakes
-                    standing = self._views.at(append.connection, append.start.position)
-                    answer = self.decide(standing, query, append.now)
-                if done is None and answer is not None and not self._stale(append.connection, answer):
-                    done = self._append(append, change, answer, query, actor, request, claim)
-            if done is not None:
-                self._views.committed(change, append.position)
-                return done
-        raise AssertionError("a decision under the lock is never stale")
+        for _ in range(_TRIES):
+            decided = self._decided(query)
+            job = partial(self._confirm, query=query, decided=decided, actor=actor, request=request, claim=claim)
+            answer = self._commits.run(job, rank="answer")
+            if answer is not None:
+                return answer
+        # it was overtaken too often: decide where nothing overtakes
+        job = partial(self._confirm, query=query, decided=None, actor=actor, request=request, claim=claim)
+        answer = self._commits.run(job, rank="alone")
+        if answer is None:
+            raise AssertionError("a decision under the lock is never stale")
+        return answer
+
+    def _confirm(
+        self,
+        append: Append,
+        change: Change,
+        *,
+        query: Query,
+        decided: Answer | None,
+        actor: str | None,
+        request: str | None,
+        claim: bytes,
+    ) -> Answer | None:
+        """Append what was decided, or what the same request was answered before; None where it has to be decided again.
+
+        decided: None to decide under the lock.
+        """
+        if claim in change.known([claim] if claim else []):
+            before = self._logged(append, claim, query)
+            if before is not None or decided is not None:
+                return before  # None where the same request is in this very transaction
+        if decided is None:
+            standing = self._views.at(append.connection, append.start.position)
+            decided = self.decide(standing, query, append.now)
+        if self._stale(append.connection, decided):
+            return None
+        return self._append(append, change, decided, query, actor, request, claim)
 
     def _decided(self, query: Query) -> Answer:
         with self._log.entries.snapshot() as (connection, end):
@@ -329,9 +356,7 @@ class Disclosure:
         return self._views.consumed(connection, answer.uses, after)
 
     def _logged(self, append: Append, claim: bytes, query: Query) -> Answer | None:
-        """The answer that was given to the same request before (R19)."""
-        if not claim:
-            return None
+        """The answer that was given to the same request before this transaction (R19)."""
         position = self._log.entries.known(append.connection, [claim]).get(claim)
         if position is None:
             return None
@@ -402,7 +427,7 @@ class Disclosure:
         entry = self._log.add(append, event, kind, record, received_at=append.now, identity=identity, claim=claim)
         for number, piece in enumerate(pieces):
             append.add_chunk(entry.position, number, self._log.seal_chunk(entry.position, number, piece))
-        change.take(entry, identity)
+        change.append(entry, identity, claim)
         return replace(answer, disclosure=disclosure, position=entry.position)
 
     def root(self, answer: Answer, salt: bytes) -> bytes:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from hub import hazards
 from hub.audit import Audit
+from hub.commits import Commits
 from hub.disclosure import Disclosure
 from hub.errors import Misuse
 from hub.events import Event
@@ -37,6 +38,7 @@ class Hub:
 
     log: Log
     views: Views
+    commits: Commits
     intake: Intake
     disclosure: Disclosure
     audit: Audit
@@ -65,13 +67,15 @@ class Hub:
         keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)
-        disclosure = Disclosure(log, views)
+        commits = Commits(log, views)
+        disclosure = Disclosure(log, views, commits)
         hub = cls(
             log=log,
             views=views,
-            intake=Intake(log, views, policy or default_policy()),
+            commits=commits,
+            intake=Intake(log, views, commits, policy or default_policy()),
             disclosure=disclosure,
-            audit=Audit(log, views, disclosure),
+            audit=Audit(log, views, commits, disclosure),
             engines=(engine, keys),
         )
         hub._finish_erasures()

@@ -15,6 +15,7 @@ from typing import Literal
 
 from hub import hazards
 from hub.codec import is_id
+from hub.commits import Commits
 from hub.errors import Conflict, PayloadError, Refused
 from hub.events import (
     CONTROLS,
@@ -82,8 +83,8 @@ class _Prepared:
 class Intake:
     """Takes events into one log."""
 
-    def __init__(self, log: Log, views: Views, policy: HazardPolicy) -> None:
-        self._log, self._views, self._policy = log, views, policy
+    def __init__(self, log: Log, views: Views, commits: Commits, policy: HazardPolicy) -> None:
+        self._log, self._views, self._commits, self._policy = log, views, commits, policy
 
     def take(self, events: Iterable[Event]) -> list[Result]:
         """Append what may be appended; the results in the order of the events. What it returns is durable.
@@ -97,16 +98,16 @@ class Intake:
 
     def _take(self, events: Sequence[Event]) -> list[Result]:
         prepared = [self._prepare(event) for event in events]
-        with self._log.entries.appending() as append, self._views.folding(append) as change:
+        passed = [found for found in prepared if isinstance(found, _Prepared)]
+        if not passed:
+            return [found for found in prepared if isinstance(found, Result)]
+
+        def job(append: Append, change: Change) -> list[Result]:
             batch = _Batch(self._log, self._views, self._policy, append, change)
-            digests = [d for p in prepared if isinstance(p, _Prepared) for d in (p.identity, p.claim) if d]
-            batch.known = self._log.entries.known(append.connection, digests)
-            batch.prepare_keys([p for p in prepared if isinstance(p, _Prepared)])
-            results = [p if isinstance(p, Result) else batch.take(p) for p in prepared]
-        self._views.committed(change, append.position)
-        for ordinal, _ in change.erased:
-            self._log.keyring.erase(ordinal)
-        return results
+            batch.prepare(passed)
+            return [found if isinstance(found, Result) else batch.take(found) for found in prepared]
+
+        return self._commits.run(job, weight=len(passed))
 
     def _prepare(self, event: Event) -> _Prepared | Result:
         try:
@@ -171,14 +172,14 @@ class _Batch:
     def __init__(self, log: Log, views: Views, policy: HazardPolicy, append: Append, change: Change) -> None:
         self._log, self._views, self._policy = log, views, policy
         self._append, self._change = append, change
-        self._here: dict[bytes, tuple[Entry, bytes]] = {}
-        self.known: dict[bytes, int] = {}
+        self._known: dict[bytes, int] = {}
 
-    def prepare_keys(self, prepared: Iterable[_Prepared]) -> None:
-        """Fetch the keys of all whom the batch is about, and make those of all who may be enrolled, at once.
+    def prepare(self, prepared: Sequence[_Prepared]) -> None:
+        """Look up ids and keys of the whole batch at once, and make keys for all who may be enrolled.
 
         A key that stays unused harms nobody.
         """
+        self._known = self._change.known(d for p in prepared for d in (p.identity, p.claim) if d)
         digest, ordinal = self._views.persons.digest, self._change.ordinal
         named = (ordinal(digest(p.event.person)) for p in prepared if p.event.person is not None)
         self._log.keyring.load(found for found in named if found is not None)
@@ -214,11 +215,10 @@ class _Batch:
             subject=subject or 0,
             claim=prepared.claim,
         )
-        self._change.take(entry, prepared.identity, prepared.claim)
-        self._here[prepared.identity] = entry, prepared.record
+        self._change.append(entry, prepared.identity, prepared.claim)
         for digest in (prepared.identity, prepared.claim):
             if digest:
-                self.known[digest] = entry.position
+                self._known[digest] = entry.position
         return entry
 
     def _subject(self, event: Event) -> int | None:
@@ -235,14 +235,15 @@ class _Batch:
 
     def _duplicate(self, prepared: _Prepared) -> int | None:
         """Where the same event stands already. Raises Conflict where its id is taken by another."""
-        position = self.known.get(prepared.identity)
+        position = self._known.get(prepared.identity)
         if position is None:
             return None
-        event, decode = prepared.event, prepared.kind.decode
-        said = replace(event, data=decode(prepared.record))
-        if prepared.identity in self._here:
-            entry, record = self._here[prepared.identity]
-            same = entry.event.kind == event.kind and replace(entry.event, data=decode(record)) == said
+        event, kind = prepared.event, prepared.kind
+        said = replace(event, data=kind.decode(prepared.record))
+        here = self._change.here.get(prepared.identity)
+        if here is not None:
+            same = here.event.kind == event.kind
+            same = same and replace(here.event, data=kind.decode(kind.encode(here.event.data))) == said
         else:
             found = self._log.read(self._append.connection, [position])[position]
             if isinstance(found, Closed):
@@ -265,7 +266,7 @@ class _Batch:
                 check_delegate(said, policy, self._append)  # type: ignore[arg-type]
                 check_person(said, policy)
             check_city(said, self._change.city, self._append)
-        if prepared.claim and prepared.claim in self.known:
+        if prepared.claim and prepared.claim in self._known:
             raise Refused("this id was used already", rule="R1a", path=_claim_path(event), kind=event.kind)
 
     def _check_fact(self, event: Event, subject: int | None) -> None:
@@ -312,7 +313,7 @@ class _Batch:
         variant = self._views.facts.variant(entry.event.data, terms)
         positions = self._views.facts.of_place(self._append.connection, terms, entry.position, variant)
         positions = [position for position in positions if position != entry.position]
-        here = {found.position: found for found, _ in self._here.values()}
+        here = {found.position: found for found in self._change.here.values()}
         stored = self._log.read(self._append.connection, [p for p in positions if p not in here])
         found = [here.get(p) or stored[p] for p in positions]  # type: ignore[call-overload]
         return [e for e in found if isinstance(e, Entry) and e.event.data["chain"] == entry.event.data["chain"]]

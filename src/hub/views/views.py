@@ -244,12 +244,32 @@ class Change:
         self.held: dict[int, Held] = {}
         self.enrolled: list[tuple[int, bytes, int, str | None]] = []
         self.erased: list[tuple[int, int]] = []
+        self.here: dict[bytes, Entry] = {}
+        self._claimed: dict[bytes, int] = {}
         self._ordinals: dict[bytes, int] = {}
         self._facts: list[dict[str, object]] = []
         self._pointers: list[tuple[int, int, int, int]] = []
         self._persons: list[tuple[int, bytes, int, int | None]] = []
         self._gone: set[int] = set()
         self._unreadable: set[int] = set()
+
+    def known(self, digests: Iterable[bytes]) -> dict[bytes, int]:
+        """The positions of the identities and claims that are taken, among `digests`, in this change too."""
+        digests = list(digests)
+        found = self.views.log.entries.known(self.connection, digests)
+        for digest in digests:
+            if digest in self.here:
+                found[digest] = self.here[digest].position
+            elif digest in self._claimed:
+                found[digest] = self._claimed[digest]
+        return found
+
+    def append(self, entry: Entry, identity: bytes, claim: bytes) -> None:
+        """Fold an entry that this transaction adds, and know its ids from now on."""
+        self.take(entry, identity, claim)
+        self.here[identity] = entry
+        if claim:
+            self._claimed[claim] = entry.position
 
     def ordinal(self, digest: bytes) -> int | None:
         """The ordinal of someone who was ever enrolled, in this change too."""

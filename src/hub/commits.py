@@ -1,0 +1,110 @@
+"""Sharing commits: whoever wants to append waits here, and one transaction takes all who wait.
+
+A commit costs a write to the disk, however much is in it. Who has the turn takes in every job that waits
+by then, answers first: they are confirmed against what stood before the transaction (R18), and what the
+same transaction appends after them overtakes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from hub.errors import Busy
+from hub.log.log import Log
+from hub.log.recorder import Append
+from hub.views.views import Change, Views
+
+T = TypeVar("T")
+Rank = Literal["alone", "answer", "events"]
+
+_AT_ONCE = 1_000
+
+
+@dataclass(slots=True)
+class _Call(Generic[T]):
+    job: Callable[[Append, Change], T]
+    rank: Rank
+    weight: int
+    done: bool = False
+    error: BaseException | None = None
+    result: list[T] = field(default_factory=list)
+
+
+class Commits:
+    """The turns of one process at the head of one log."""
+
+    def __init__(self, log: Log, views: Views) -> None:
+        self._log, self._views = log, views
+        self._waiting: deque[_Call[Any]] = deque()
+        self._turn = threading.Lock()
+        self.observe: Callable[[int, int], None] = lambda jobs, events: None
+        """Told of each commit: how many jobs shared it, how many positions it took."""
+
+    def run(self, job: Callable[[Append, Change], T], *, rank: Rank = "events", weight: int = 1) -> T:
+        """What `job` returns, once all that it appended is durable.
+
+        A job works through what it is handed alone, since it may be run again: where one job of a
+        transaction raises, each is taken by itself, and only the one at fault hears of it.
+        rank: answers come before events; `alone` shares with nobody. weight: how many events it may append.
+        """
+        mine = _Call(job, rank, weight)
+        self._waiting.append(mine)
+        with self._turn:
+            while not mine.done:  # earlier calls may fill a transaction
+                self._take()
+        if mine.error is not None:
+            raise mine.error
+        return mine.result[0]
+
+    def _take(self) -> None:
+        together: list[_Call[Any]] = []
+        weight = 0
+        while self._waiting:
+            following = self._waiting[0]
+            alone = "alone" in (following.rank, together[0].rank if together else None)
+            if together and (alone or weight + following.weight > _AT_ONCE):
+                break
+            together.append(self._waiting.popleft())
+            weight += following.weight
+        try:
+            self._commit(together)
+        except Busy as error:
+            for call in together:
+                call.error = error
+        except Exception as error:
+            if len(together) == 1:
+                together[0].error = error
+            else:
+                self._one_by_one(together)
+        except BaseException as error:
+            for call in together:
+                call.error = error
+            raise
+        finally:
+            for call in together:
+                call.done = True
+
+    def _one_by_one(self, together: Sequence[_Call[Any]]) -> None:
+        for call in together:
+            try:
+                self._commit([call])
+            except Exception as error:
+                call.error = error
+
+    def _commit(self, together: Sequence[_Call[Any]]) -> None:
+        with self._log.entries.appending() as append, self._views.folding(append) as change:
+            results = [(call, call.job(append, change)) for call in sorted(together, key=_order)]
+        self._views.committed(change, append.position)
+        for ordinal, _ in change.erased:
+            self._log.keyring.erase(ordinal)
+        for call, result in results:
+            call.result.append(result)
+        self.observe(len(together), append.position - append.start.position)
+
+
+def _order(call: _Call[Any]) -> bool:
+    return call.rank == "events"
