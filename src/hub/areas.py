@@ -76,8 +76,8 @@ def _floor(value: Decimal, times: int) -> int:
     return numerator * times // denominator
 
 
-def centre(code: str) -> tuple[float, float]:
-    """Latitude and longitude of the centre of a grid square of 6, 8 or 10 digits, in degrees, to five decimals."""
+def _square(code: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """South, west, height and width of a grid square of 6, 8 or 10 digits, in degrees."""
     lat, lon = Fraction(int(code[0:2]) * 2, 3), Fraction(int(code[2:4]) + 100)
     high, wide = Fraction(1, 12), Fraction(1, 8)
     lat, lon = lat + int(code[4]) * high, lon + int(code[5]) * wide
@@ -87,4 +87,16 @@ def centre(code: str) -> tuple[float, float]:
     for digit in code[8:]:
         high, wide = high / 2, wide / 2
         lat, lon = lat + (int(digit) - 1) // 2 * high, lon + (int(digit) - 1) % 2 * wide
+    return lat, lon, high, wide
+
+
+def centre(code: str) -> tuple[float, float]:
+    """Latitude and longitude of the centre of a grid square of 6, 8 or 10 digits, in degrees, to five decimals."""
+    lat, lon, high, wide = _square(code)
     return float(round(lat + high / 2, 5)), float(round(lon + wide / 2, 5))
+
+
+def bounds(code: str) -> tuple[float, float, float, float]:
+    """South, west, north and east edge of a grid square of 6, 8 or 10 digits, in degrees, to seven decimals."""
+    lat, lon, high, wide = _square(code)
+    return float(round(lat, 7)), float(round(lon, 7)), float(round(lat + high, 7)), float(round(lon + wide, 7))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Table, func, select
 
-from hub.canonical import timestamp
+from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
 from hub.disclosure import Answer, Disclosure, Query, answer_hash, ordinals_of, query_text
 from hub.errors import PayloadError, Tampered
@@ -26,10 +26,11 @@ from hub.intake import HUB
 from hub.log import merkle, recorder, sealing
 from hub.log.database import DAMAGED, beside_memory
 from hub.log.log import Closed, Log
-from hub.log.recorder import NO_CLAIM, Append
+from hub.log.recorder import NO_CLAIM, Append, Head
 from hub.obstacles import BLOCKED, Obstacle
 from hub.policy import Emergency, Policy
 from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
+from hub.schemas import Kind
 from hub.views import uses
 from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
 
@@ -97,7 +98,7 @@ class Audit:
         """What held at a position, or at a time, or now; and whether the question is hypothetical (R18)."""
         with self._log.entries.snapshot() as (connection, end):
             if position is None:
-                position = end.position if time is None else self._position_at(connection, time, end.position)
+                position = end.position if time is None else self._log.position_at(connection, time, end.position)
             if not 0 <= position <= end.position:
                 raise PayloadError("is beyond the end of the log", path="position")
             last = self._log.recorded_at(connection, position)
@@ -108,18 +109,6 @@ class Audit:
             standing = self._views.at(connection, end.position, position)
             moment = Moment(position=Position(position), time=time)
             yield standing, moment, following is not None and time > following
-
-    def _position_at(self, connection: Connection, time: datetime, end: int) -> int:
-        """The last position that was recorded at `time` or before."""
-        low, high = 0, end
-        while low < high:
-            middle = (low + high + 1) // 2
-            recorded = self._log.recorded_at(connection, middle)
-            if recorded is not None and recorded <= time:
-                low = middle
-            else:
-                high = middle - 1
-        return low
 
     def emergencies(self, time: datetime | None = None) -> list[dict[str, Any]]:
         """Every emergency as it stood at `time` (default: now), by since: proposed, active or ended."""
@@ -160,7 +149,9 @@ class Audit:
                 "persons_count": persons,
             }
         )
+        self._append_look(kind, record)
 
+    def _append_look(self, kind: Kind, record: bytes) -> None:
         def job(append: Append, change: Change) -> None:
             name = f"audit-{append.position + 1}"
             event = Event(source=HUB, id=name, kind=AUDITED, data=kind.decode(record))
@@ -174,6 +165,67 @@ class Audit:
         """The positions of all disclosures."""
         with self._log.entries.snapshot() as (connection, end):
             return uses.disclosures(connection, up_to=end.position)
+
+    def trace(
+        self,
+        *,
+        recipient: str | None = None,
+        person: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        actor: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The disclosures, newest first: to whom, what for, how much; a look, which appends `view.audited`.
+
+        recipient, person: only those to it, only those that showed the person. before: only those at an
+        earlier position.
+        """
+        rows: list[dict[str, Any]] = []
+        with self._log.entries.snapshot() as (connection, end):
+            number = None if recipient is None else self._log.keyring.number("recipient", recipient)
+            ordinal = None if person is None else self._views.persons.ordinal(person) or 0
+            up_to = end.position if before is None else min(before - 1, end.position)
+            positions = uses.disclosures(connection, up_to=up_to, recipient=number)[::-1]
+            for at in range(0, len(positions), 200):
+                entries = self._log.read(connection, positions[at : at + 200])
+                for position in positions[at : at + 200]:
+                    entry = entries[position]
+                    if len(rows) < limit and isinstance(entry, Entry) and self._showed(connection, entry, ordinal):
+                        rows.append(_disclosed(entry))
+                if len(rows) >= limit:
+                    break
+        asked = {
+            "disclosures": {"recipient": recipient, "person": self._named(person), "before": before, "limit": limit}
+        }
+        self._looked(asked, end, recipient, len(rows), actor)
+        return rows
+
+    def _named(self, person: str | None) -> str | None:
+        return None if person is None else self._disclosure.name_of(person)
+
+    def _showed(self, connection: Connection, entry: Entry, ordinal: int | None) -> bool:
+        return ordinal is None or ordinal in ordinals_of(self._log.chunks(connection, entry.position))
+
+    def events(self, *, after: int = 0, limit: int = 100, actor: str | None = None) -> list[dict[str, Any]]:
+        """The entries of the log in order, opened where they can be; a look, which appends `view.audited`."""
+        with self._log.entries.snapshot() as (connection, end):
+            stop = min(after + limit, end.position)
+            rows = [_entry_row(entry) for entry in self._log.scan(connection, after=after, stop=stop)]
+        self._looked({"events": {"after": after, "limit": limit}}, end, None, len(rows), actor)
+        return rows
+
+    def _looked(self, asked: Any, end: Head, recipient: str | None, count: int, actor: str | None) -> None:
+        kind = self._log.schemas.kind(AUDITED)
+        data = {
+            "recipient": recipient,
+            "actor": actor,
+            "query": text(asked),
+            "position": end.position,
+            "time": end.recorded_at or EPOCH,
+            "hypothetical": False,
+            "persons_count": count,
+        }
+        self._append_look(kind, kind.encode(data))
 
     def repeat(self, position: int) -> Repeated:
         """Decide a logged disclosure again, at its own position and time, and compare the bytes."""
@@ -370,9 +422,9 @@ class _Explaining:
         self._lines.append(Reason(english, japanese, rule, holds))
 
     def _against(self, name: str, name_ja: str, obstacle: Obstacle) -> None:
-        text = f"{name}: {obstacle.text}" if name else obstacle.text
-        text_ja = f"{name_ja}: {obstacle.text_ja}" if name_ja else obstacle.text_ja
-        self._say(text, text_ja, obstacle.rule, False)
+        english = f"{name}: {obstacle.text}" if name else obstacle.text
+        japanese = f"{name_ja}: {obstacle.text_ja}" if name_ja else obstacle.text_ja
+        self._say(english, japanese, obstacle.rule, False)
 
 
 def _check_pages(connection: Connection) -> None:
@@ -491,6 +543,25 @@ class _Verifying:
                 raise Tampered(f"the view {table.name} does not follow from the log; run: hub rebuild")
             count += standing[0]
         return count
+
+
+def _disclosed(entry: Entry) -> dict[str, Any]:
+    """One row of the trace. Whom it showed stands in sealed chunks; a replay tells."""
+    data = entry.event.data
+    row = {name: data[name] for name in ("disclosure", "recipient", "actor", "purpose", "exercise", "format")}
+    counts = {name: data[name] for name in ("persons_count", "items_count")}
+    return {"position": entry.position, **row, "time": timestamp(data["time"]), "at": data["position"], **counts}
+
+
+def _entry_row(entry: Entry | Closed) -> dict[str, Any]:
+    """One row of the events; of one that cannot be read any more what still stands in the clear."""
+    row = {"position": entry.position, "recorded_at": timestamp(entry.recorded_at), "kind": entry_kind(entry)}
+    if isinstance(entry, Closed):
+        return row | {"state": "closed"}
+    event = entry.event
+    occurred = None if event.occurred_at is None else timestamp(event.occurred_at)
+    about = {"person": event.person, "occurred_at": occurred, "exercise": event.exercise}
+    return row | {"state": "open", "source": event.source, "id": event.id, **about, "data": plain(event.data)}
 
 
 def entry_kind(entry: Entry | Closed) -> str:

@@ -101,3 +101,20 @@ def _parts(value: float) -> tuple[str, str, int]:
 
 def _utf16(name: str) -> bytes:
     return name.encode("utf-16-be")
+
+
+def plain(value: Any) -> Any:
+    """What was said, as any JSON writer takes it: times as text, numbers as they are, options left out absent."""
+    match value:
+        case datetime():
+            return timestamp(value)
+        case Decimal():
+            return float(value)
+        case bytes():
+            return value.hex()
+        case Mapping():
+            return {name: plain(part) for name, part in value.items() if part is not None}
+        case list() | tuple():
+            return [plain(part) for part in value]
+        case _:
+            return value

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,23 +93,21 @@ def _time(text: str | None, option: str = "--at") -> datetime | None:
         raise Misuse(f"{option}: {error.reason}") from None
 
 
-def _key_file(name: str) -> bytes | None:
+def _key_file(path: str | None) -> bytes | None:
     from hub.errors import Misuse
 
-    path = os.environ.get(name)
     if path is None:
         return None
     try:
         return bytes.fromhex(Path(path).read_text().strip())
     except (OSError, ValueError):
-        raise Misuse(f"{name} names no file that holds a key of 32 bytes in hexadecimal") from None
+        raise Misuse(f"{MASTER_KEY} names no file that holds a key of 32 bytes in hexadecimal") from None
 
 
-def _policy() -> Any:
+def _policy(path: str | None) -> Any:
     from hub import hazards
     from hub.errors import Misuse
 
-    path = os.environ.get(POLICY)
     if path is None:
         return None
     try:
@@ -117,25 +116,45 @@ def _policy() -> Any:
         raise Misuse(f"{POLICY} names no file that can be read") from None
 
 
-@contextmanager
-def _hub(database: str | None, *, clock: Clock | None = None, create: bool = False) -> Iterator[Hub]:
-    """The hub of a command. A database that replays the past goes on at its own last time."""
+@dataclass(frozen=True)
+class _Opening:
+    """How a hub is opened; a fresh process can be handed it."""
+
+    url: str
+    master_file: str | None = None
+    policy_file: str | None = None
+
+    def __call__(self, clock: Clock | None = None) -> Hub:
+        """The hub, on the machine's clock. A database that replays the past goes on at its own last time."""
+        from hub.hub import Hub
+        from hub.log.clock import SetClock, WatchedClock
+
+        master, policy = _key_file(self.master_file), _policy(self.policy_file)
+        clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
+        hub = Hub.open(self.url, clock, master=master, policy=policy)
+        if hub.simulated and not isinstance(clock, SetClock):
+            with hub.log.entries.snapshot() as (_, end):
+                last = end.recorded_at or datetime.now(UTC)
+            hub.close()
+            hub = Hub.open(self.url, SetClock(last), master=master, policy=policy)
+        return hub
+
+
+def _opening(database: str | None, *, create: bool) -> _Opening:
     from hub.errors import Misuse
-    from hub.hub import Hub
-    from hub.log.clock import SetClock, WatchedClock
     from hub.log.database import parse_url
 
     url = database or DEFAULT_DATABASE
     if not create and not Path(parse_url(url).database or "").exists():
         raise Misuse("there is no database yet; run: hub init")
-    clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-    hub = Hub.open(url, clock, master=_key_file(MASTER_KEY), policy=_policy())
+    return _Opening(url, os.environ.get(MASTER_KEY), os.environ.get(POLICY))
+
+
+@contextmanager
+def _hub(database: str | None, *, clock: Clock | None = None, create: bool = False) -> Iterator[Hub]:
+    """The hub of a command."""
+    hub = _opening(database, create=create)(clock)
     try:
-        if hub.simulated and not isinstance(clock, SetClock):
-            hub.close()
-            with hub.log.entries.snapshot() as (_, end):
-                last = end.recorded_at or datetime.now(UTC)
-            hub = Hub.open(url, SetClock(last), master=_key_file(MASTER_KEY), policy=_policy())
         yield hub
     finally:
         hub.close()
@@ -147,6 +166,29 @@ def init(database: Database = None) -> None:
     with _hub(database, create=True) as hub:
         done = hub.init()
     _say("The database is ready." if done else "The database was ready already; nothing was changed.")
+
+
+@app.command()
+def serve(
+    database: Database = None,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on; loopback alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes over the one database.")] = 1,
+) -> None:
+    """Answer over HTTP: events in, answers out. Ends on SIGTERM or Ctrl+C, without losing what it took in."""
+    from hub.web import serve as web
+
+    bound = web.listen(host, port)
+    opening = _opening(database, create=True)
+    hub = opening()
+    fresh = hub.init()
+    hub.close()
+    if fresh:
+        _say("The database is ready: kinds and areas are introduced.")
+    shown = f"[{host}]" if ":" in host else host
+    _say(f"http://{shown}:{bound.getsockname()[1]}/v1  (OpenAPI: /openapi.json)")
+    _say("Nobody is asked who they are yet: it answers this machine alone. Whoever can log in here may ask anything.")
+    web.serve(opening, bound, workers)
 
 
 @app.command("import")

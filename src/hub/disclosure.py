@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Connection
 
 from hub import areas
+from hub.areas import AREA_CODE, Cover
 from hub.canonical import text, timestamp
 from hub.codec import is_id
 from hub.commits import Commits
@@ -52,7 +53,8 @@ _KEPT_QUEUES = 16
 class Query:
     """What is asked of a view.
 
-    persons: only these, each named by `Disclosure.name_of`; None for everyone. history: every visible item,
+    persons: only these, each named by `Disclosure.name_of`; None for everyone. area: only those whom a
+    location that is shown, at the level at which it is shown, places in it. history: every visible item,
     not only the newest of each kind. limit: persons on a page. cursor: `next` of the page before.
     """
 
@@ -61,15 +63,18 @@ class Query:
     exercise: bool = False
     kinds: tuple[str, ...] = ()
     persons: tuple[str, ...] | None = None
+    area: str | None = None
     history: bool = False
     limit: int | None = None
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises PayloadError for what could be no recipient, purpose or kind."""
+        """Raises PayloadError for what could be no recipient, purpose, kind or area."""
         for path, names in (("recipient", [self.recipient]), ("purpose", [self.purpose]), ("kinds", self.kinds)):
             if not all(map(is_id, names)):
                 raise PayloadError("is no name", path=path)
+        if self.area is not None and not AREA_CODE.fullmatch(self.area):
+            raise PayloadError("is no area code (07, 07202, 07202-12, m5639)", path="area")
 
     @property
     def ask(self) -> Ask:
@@ -271,7 +276,10 @@ class Disclosure:
             ]
             if items:
                 shown.append(Shown(ordinal=ordinal, person=name, mode=decided[ordinal].mode, items=items))
-        return shown
+        if query.area is None:
+            return shown
+        cover = standing.city.cover((query.area,))
+        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)]
 
     def _permits(
         self,
@@ -456,6 +464,7 @@ def query_text(query: Query) -> str:
             "exercise": query.exercise,
             "kinds": sorted(set(query.kinds)),
             "persons": None if query.persons is None else sorted(set(query.persons)),
+            "area": query.area,
             "history": query.history,
             "limit": query.limit,
             "cursor": query.cursor,
@@ -499,6 +508,15 @@ def _newest(permits: Sequence[Permit]) -> list[Permit]:
     for permit in permits:
         first.setdefault(permit.fact.variant, permit)
     return list(first.values())
+
+
+def _lies_in(cover: Cover, item: Item) -> bool:
+    """Whether a location, as exactly as it is shown, lies in what is covered: nothing beyond the answer is told."""
+    data, level = item.entry.event.data, item.permit.level
+    if item.entry.event.kind != LOCATION:
+        return False
+    square = areas.mesh(data["lat_deg"], data["lon_deg"])
+    return square is not None and cover.covers(f"m{square[: areas.MESH_DIGITS.get(level, 10)]}")
 
 
 def _without_null(value: Any) -> Any:

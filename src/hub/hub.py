@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from hub import hazards
 from hub.audit import Audit
 from hub.commits import Commits
+from hub.directory import Directory
 from hub.disclosure import Disclosure
 from hub.errors import Misuse
 from hub.events import Event
@@ -25,6 +26,7 @@ from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
+from hub.quarantine import Quarantine
 from hub.schemas import Schemas, packaged
 from hub.views import persons
 from hub.views.views import Views
@@ -42,6 +44,8 @@ class Hub:
     intake: Intake
     disclosure: Disclosure
     audit: Audit
+    directory: Directory
+    quarantine: Quarantine
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -76,6 +80,8 @@ class Hub:
             intake=Intake(log, views, commits, policy or default_policy()),
             disclosure=disclosure,
             audit=Audit(log, views, commits, disclosure),
+            directory=Directory(log, views),
+            quarantine=Quarantine(),
             engines=(engine, keys),
         )
         hub._finish_erasures()

@@ -55,6 +55,7 @@ HAZARD = "hazard.reported"
 OVERRIDE_LONGEST = timedelta(hours=72)
 _AT_ONCE = 1_000
 
+USED_ALREADY = "this id was used already"
 UNKNOWN_PERSON = "no such person is enrolled"
 
 
@@ -267,7 +268,7 @@ class _Batch:
                 check_person(said, policy)
             check_city(said, self._change.city, self._append)
         if prepared.claim and prepared.claim in self._known:
-            raise Refused("this id was used already", rule="R1a", path=_claim_path(event), kind=event.kind)
+            raise Refused(USED_ALREADY, rule="R1a", path=_claim_path(event), kind=event.kind)
 
     def _check_fact(self, event: Event, subject: int | None) -> None:
         city = self._change.city

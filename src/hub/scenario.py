@@ -8,8 +8,8 @@ what-if tool: a difference is told with the step, what was wanted and what came.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -239,14 +239,16 @@ def _check_size(path: Path, documents: list[Any], characters: int) -> None:
             waiting += part
 
 
-def play(path: Path) -> Iterator[tuple[str, list[Difference]]]:
-    """Each scenario's title and its differences."""
+def play(
+    path: Path, fresh_world: Callable[[], AbstractContextManager[World]] | None = None
+) -> Iterator[tuple[str, list[Difference]]]:
+    """Each scenario's title and its differences. fresh_world: where it is played, if not on a hub of its own."""
     world, scenarios = load(path)
     if not scenarios:
         raise Misuse(f"{path.name}: holds no scenario")
     for scenario in scenarios:
         title = str(scenario.get("title", "(no title)"))
-        with World.fresh() as fresh:
+        with (fresh_world or World.fresh)() as fresh:
             yield title, list(_play(fresh, path.name, title, [*world, *scenario.get("steps", ())]))
 
 

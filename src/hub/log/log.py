@@ -132,6 +132,18 @@ class Log(Application[UUID]):
         us = connection.scalar(select(recorder.log.c.recorded_us).where(recorder.log.c.position == position))
         return None if us is None else EPOCH + timedelta(microseconds=us)
 
+    def position_at(self, connection: Connection, time: datetime, end: int) -> int:
+        """The last position up to `end` that was recorded at `time` or before; 0 where there is none."""
+        low, high = 0, end
+        while low < high:
+            middle = (low + high + 1) // 2
+            recorded = self.recorded_at(connection, middle)
+            if recorded is not None and recorded <= time:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
     def seal_chunk(self, position: int, number: int, piece: bytes) -> bytes:
         """Seal a piece that stands beside the entry at `position`."""
         return self.keyring.seal(CITY, piece, kind="", month=0, bound_to=_beside(position, number))

@@ -252,6 +252,13 @@ class Recorder(ApplicationRecorder):
         self.clock.watch(last, datetime.fromisoformat(accepted) if accepted else None)
         return Append(connection, merkle.Frontier.decode(row.position, row.frontier), last, self.clock.now())
 
+    def check_clock(self) -> None:
+        """Raise Busy where the clock cannot be trusted, so that nothing is appended."""
+        with self.engine.begin() as connection:
+            us = connection.scalar(select(head.c.recorded_us).where(head.c.id == 1))
+            accepted = connection.scalar(_ACCEPTED)
+        self.clock.watch(_time(us) if us else None, datetime.fromisoformat(accepted) if accepted else None)
+
     def accept_clock(self) -> datetime:
         """Say that the clock is right as it is now; returns the time that was accepted."""
         now = self.clock.now()

@@ -161,6 +161,16 @@ class Facts:
         query = query.where(fact.c.variant == variant) if variant is not None else query
         return list(connection.scalars(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())))
 
+    def newest_of_place(self, connection: Connection, terms: KindTerms, position: int) -> list[int]:
+        """The position of the newest fact of each place (each value of `latest_by`), newest first."""
+        query = select(fact.c.position, fact.c.variant, fact.c.exercise).where(
+            fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position
+        )
+        first: dict[tuple[int, int], int] = {}
+        for row in connection.execute(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())):
+            first.setdefault((row.variant, row.exercise), row.position)
+        return list(first.values())
+
 
 def delete_person(connection: Connection, ordinal: int) -> None:
     """Drop every row of an erased person."""

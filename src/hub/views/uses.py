@@ -53,9 +53,11 @@ def taken(connection: Connection, pairs: Iterable[tuple[int, int]], after: int) 
     return False
 
 
-def disclosures(connection: Connection, *, up_to: int) -> list[int]:
-    """The positions of all disclosures."""
+def disclosures(connection: Connection, *, up_to: int, recipient: int | None = None) -> list[int]:
+    """The positions of all disclosures, or of those to one recipient (its number)."""
     query = select(disclosure.c.position).where(disclosure.c.position <= up_to)
+    if recipient is not None:
+        query = query.where(disclosure.c.recipient == recipient)
     return list(connection.scalars(query.order_by(disclosure.c.position)))
 
 

@@ -1,0 +1,198 @@
+"""What is registered: a person's consents, blocks, delegates and relations; recipients, kinds, places.
+
+For citizens' pages, desks and connectors. Each row is what its control event said, with when and where it
+was recorded. Nothing here decides who may see what; facts of places (R22) are the only facts shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from hub.areas import mesh
+from hub.canonical import plain, timestamp
+from hub.errors import PayloadError
+from hub.events import Entry, To
+from hub.log.log import Log
+from hub.policy import Policy
+from hub.schemas import Kind
+from hub.views.views import Standing, Views
+
+Row = dict[str, Any]
+
+
+class Directory:
+    """Answers what is registered in one log."""
+
+    def __init__(self, log: Log, views: Views) -> None:
+        self._log, self._views = log, views
+
+    def grants(self, person: str) -> list[Row]:
+        """The grants that were not revoked, in their order; of someone who is not enrolled none (R20)."""
+
+        def rows(standing: Standing, policy: Policy) -> list[Row]:
+            entries = self._log.read(standing.connection, [g.position for g in policy.grants.values()])
+            spent = standing.spent([(self._ordinal(person), policy)])
+            found = []
+            for grant in sorted(policy.grants.values(), key=lambda grant: grant.position):
+                entry = entries[grant.position]
+                if isinstance(entry, Entry):
+                    row = plain(entry.event.data) | {"recorded_at": timestamp(entry.recorded_at)}
+                    if grant.uses is not None:
+                        row["used"] = spent(grant)
+                    found.append(row)
+            return found
+
+        return self._of(person, rows)
+
+    def blocks(self, person: str) -> list[Row]:
+        """The blocks in place."""
+        return self._of(
+            person,
+            lambda _, policy: [
+                {"block": block_id(to), "to": _to(to), "by": block.by, "protective": block.protective}
+                for to, block in sorted(policy.blocks.items(), key=lambda pair: block_id(pair[0]))
+            ],
+        )
+
+    def delegations(self, person: str) -> list[Row]:
+        """The delegates, and until when."""
+        return self._of(
+            person,
+            lambda _, policy: [
+                {"delegate": delegate, "until": None if until is None else timestamp(until)}
+                for delegate, until in sorted(policy.delegations.items())
+            ],
+        )
+
+    def relations(self, person: str) -> list[Row]:
+        """The recipients that have a role for the person."""
+        return self._of(
+            person,
+            lambda _, policy: [
+                {"relation": f"{role}@{recipient}", "recipient": recipient, "role": role}
+                for recipient, role in sorted(policy.relations)
+            ],
+        )
+
+    def _ordinal(self, person: str) -> int:
+        ordinal = self._views.persons.ordinal(person)
+        return 0 if ordinal is None else ordinal
+
+    def _of(self, person: str, rows: Callable[[Standing, Policy], list[Row]]) -> list[Row]:
+        with self._log.entries.snapshot() as (connection, end):
+            standing = self._views.at(connection, end.position)
+            ordinal = self._ordinal(person)
+            if not self._views.persons.enrolled_by(ordinal, end.position):
+                return []
+            return rows(standing, standing.policies([ordinal])[ordinal])
+
+    def recipients(self) -> list[Row]:
+        """Every registration that is not retired, by id."""
+        with self._log.entries.snapshot() as (connection, end):
+            city = self._views.at(connection, end.position).city
+        return [
+            {
+                "recipient": found.id,
+                "class": found.class_,
+                "areas": list(found.areas),
+                "purposes": list(found.purposes),
+                "overrides": list(found.overrides),
+            }
+            for _, found in sorted(city.recipients.items())
+            if not found.retired
+        ]
+
+    def kinds(self) -> list[Row]:
+        """Every kind of fact that was introduced, or of which this hub has a schema, by name."""
+        with self._log.entries.snapshot() as (connection, end):
+            city = self._views.at(connection, end.position).city
+        rows = []
+        for kind in self._log.schemas:
+            if kind.category == "fact":
+                terms = city.kinds.get(kind.name)
+                rows.append(_kind(kind) | {"introduced": terms is not None})
+        return rows
+
+    def places(
+        self, kind: str, *, area: str | None = None, time: datetime | None = None, history: bool = False
+    ) -> list[Row]:
+        """The facts of places of a kind (R22), newest of each place first; `time`: as known then.
+
+        area: only those that lie in the area, as far as they say where they are. history: every one.
+        Raises PayloadError for a kind that is about persons.
+        """
+        schema = self._log.schemas.newest(kind)
+        if schema is None or schema.category != "fact" or schema.about != "place":
+            raise PayloadError("is no kind of a place (hazard.reported, shelter.reported)", path="kind")
+        with self._log.entries.snapshot() as (connection, end):
+            position = end.position if time is None else self._log.position_at(connection, time, end.position)
+            standing = self._views.at(connection, end.position, position)
+            terms = standing.city.kinds.get(kind)
+            if terms is None:
+                return []
+            positions = self._views.facts.of_place(connection, terms, position)
+            if not history:
+                positions = self._views.facts.newest_of_place(connection, terms, position)
+            entries = self._log.read(connection, positions)
+            cover = standing.city.cover((area,)) if area else None
+        found = [entry for at in positions if isinstance(entry := entries[at], Entry)]
+        return [_place(entry) for entry in found if cover is None or any(map(cover.covers, _codes(entry)))]
+
+
+def block_id(to: To) -> str:
+    """The name of a block: whom it is against."""
+    [(name, value)] = _to(to).items()
+    return f"{name}:{value}"
+
+
+def _to(to: To) -> dict[str, str]:
+    found = {"recipient": to.recipient, "class": to.class_, "relation": to.relation}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _kind(kind: Kind) -> Row:
+    return {
+        "kind": kind.name,
+        "version": kind.version,
+        "about": kind.about,
+        "ttl_s": kind.ttl_s,
+        "latest_by": list(kind.latest_by),
+        "roster": kind.roster,
+        "summary": sorted(kind.summary),
+        "schema": kind.schema,
+        "schema_sha256": kind.sha256,
+    }
+
+
+def _place(entry: Entry) -> Row:
+    event = entry.event
+    return {
+        "event": event.id,
+        "source": event.source,
+        "kind": event.kind,
+        "occurred_at": None if event.occurred_at is None else timestamp(event.occurred_at),
+        "recorded_at": timestamp(entry.recorded_at),
+        "exercise": event.exercise,
+        "data": plain(event.data),
+    }
+
+
+def _codes(entry: Entry) -> Iterable[str]:
+    """The area codes in which the fact says that it lies."""
+    data = entry.event.data
+    for name in ("areas", "area", "municipality"):
+        said: str | Sequence[Any] | None = data.get(name)
+        yield from [said] if isinstance(said, str) else _area_names(said or ())
+    lat_deg, lon_deg = data.get("lat_deg"), data.get("lon_deg")
+    if lat_deg is not None and lon_deg is not None and (square := mesh(lat_deg, lon_deg)):
+        yield f"m{square}"
+
+
+def _area_names(said: Iterable[Any]) -> Iterable[str]:
+    for part in said:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, Mapping):
+            yield from (value for name, value in part.items() if name in ("area", "code") and isinstance(value, str))

@@ -1,0 +1,220 @@
+"""The application of one worker: routes, the order of layers, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+
+from hub.errors import HubError
+from hub.hub import Hub
+from hub.schemas import packaged
+from hub.web import audit, city, events, operation, persons, spec, views
+from hub.web.door import Door, door, said
+from hub.web.operation import PREFIX, Metrics, Timed
+from hub.web.problems import Problem, problem_of
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "testserver"})
+
+Layer = Callable[[Any, Any, Any], Awaitable[None]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_LEAVE_S = 2.0
+_FIGURES: spec.Responses = {200: {"description": "Figures of all workers", "content": {"text/plain": {}}}}
+
+
+def create(open_hub: Callable[[], Hub], folder: Path, worker: int) -> Layer:
+    """The application of a worker. folder: where the workers of this machine leave their figures."""
+    metrics = Metrics(folder, worker)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        at = app.state.door = Door(await asyncio.to_thread(open_hub), metrics)
+        at.inlet.start()
+        leaving = asyncio.create_task(_leave(metrics))
+        try:
+            yield
+        finally:
+            leaving.cancel()
+            await asyncio.to_thread(at.close)
+            operation.log().info("stopped")
+
+    return layered(routes(lifespan), metrics)
+
+
+def layered(app: FastAPI, metrics: Metrics) -> Layer:
+    """The layers around the routes, outermost first: time and log, who may call, the fast way."""
+    return Timed(Local(Direct(app, {("POST", f"{PREFIX}/events"): events.post_events})), metrics)
+
+
+def routes(lifespan: Any = None) -> FastAPI:
+    """Every route, with its description. What they work on is `state.door`."""
+    app = FastAPI(
+        title="The hub",
+        summary="A city's data exchange for disaster response, by the citizens' consent",
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        telemetry={
+            "tracing": False,
+            "logs": False,
+            "metrics": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+        dependencies=[Depends(_parameters)],
+    )
+    schemas = packaged()
+    for router in (events.router, views.router, audit.router):
+        app.include_router(router, prefix=PREFIX)
+    persons.add_routes(app, schemas, PREFIX)
+    city.add_routes(app, schemas, PREFIX)
+    app.include_router(_operation())
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    for kind in (Problem, HubError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _told)
+    return app
+
+
+async def _leave(metrics: Metrics) -> None:
+    while True:
+        await asyncio.to_thread(metrics.leave)
+        await asyncio.sleep(_LEAVE_S)
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.status >= 500 and problem.name not in ("busy",):
+        operation.log().error("problem", problem=problem.name, error=type(error).__name__, where=operation.where(error))
+    return problem.response()
+
+
+async def _parameters(request: Request) -> None:
+    """A parameter that the route does not have: refused, since a filter that is ignored shows too much."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    if dependant is not None and request.scope["query_string"]:
+        views.known_parameters(request, {field.alias for field in dependant.query_params})
+
+
+class Direct:
+    """The way past the framework's layers for the one route that has to be fast: the same function, twice as soon.
+
+    straight: the function by method and path.
+    """
+
+    def __init__(self, app: FastAPI, straight: Mapping[tuple[str, str], Endpoint]) -> None:
+        self._app, self._straight = app, straight
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        found = self._straight.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if found is None or scope["query_string"]:
+            await self._app(scope, receive, send)
+            return
+        scope["app"], scope["route"] = self._app, _Straight(scope["path"])
+        request = Request(scope, receive)
+        try:
+            response = await found(request)
+        except (Problem, HubError) as error:
+            response = await _told(request, error)
+        await response(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class _Straight:
+    """Stands where a route does, for those who ask its template."""
+
+    path: str
+
+
+class Local:
+    """Until identity arrives: only this machine, and no web page of another site (DNS rebinding, CSRF)."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            host = _host(b"//" + headers.get(b"host", b""))
+            origin = headers.get(b"origin")
+            foreign = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
+            if host not in LOOPBACK or foreign or (origin is not None and _host(origin) not in LOOPBACK):
+                problem = Problem("foreign-origin", "Until identity arrives the hub answers this machine alone.")
+                await problem.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _host(origin: bytes) -> str | None:
+    try:
+        return urlsplit(origin.decode("latin-1")).hostname
+    except ValueError:
+        return None
+
+
+def _operation() -> APIRouter:
+    router = APIRouter(tags=["operation"])
+    state = spec.obj({"status": spec.TEXT}, {"reason": spec.TEXT})
+
+    @router.get(
+        "/livez",
+        summary="Whether the process lives",
+        responses=spec.answers(200, "It lives", state, {"status": "live"}) | spec.problems(),
+    )
+    async def livez() -> Response:
+        """Restart the process where this does not answer."""
+        return said({"status": "live"})
+
+    @router.get(
+        "/readyz",
+        summary="Whether requests may be sent here",
+        responses=spec.answers(200, "It is ready", state, {"status": "ready"}) | spec.problems(),
+    )
+    async def readyz(request: Request) -> Response:
+        """Whether events can be appended: database, clock and queue."""
+        at = door(request)
+        at.inlet.check()
+        reason = await at.read(at.clock_problem)
+        if reason is not None:
+            raise Problem("busy", reason)
+        return said({"status": "ready"})
+
+    @router.get(
+        "/metrics",
+        summary="Figures in Prometheus' text",
+        responses=_FIGURES | spec.problems(),
+        response_class=PlainTextResponse,
+    )
+    async def metrics(request: Request) -> Response:
+        """Queue, commits, requests, decisions, refusals, clock; no person's data."""
+        text = await asyncio.to_thread(door(request).metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        described = FastAPI.openapi(app)
+        schemas = described.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schemas.update(spec.COMPONENTS)
+        for path in described["paths"].values():
+            for route in path.values():
+                if "HTTPValidationError" in str(route["responses"].get("422", "")):
+                    del route["responses"]["422"]
+        app.openapi_schema = described
+    return app.openapi_schema

@@ -1,0 +1,201 @@
+"""Events in: one intake for CloudEvents in every mode and for connectors' webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from hub.connector import Connector, find
+from hub.errors import Misuse, PayloadError
+from hub.intake import Result
+from hub.quarantine import Refusal
+from hub.web import bodies, cloudevents, spec
+from hub.web.cloudevents import Sent, Unread
+from hub.web.door import Door, door, said
+from hub.web.problems import Problem, problem_of, told
+
+router = APIRouter(tags=["events"])
+
+_EXAMPLE = {
+    "specversion": "1.0",
+    "type": "safety.answered",
+    "source": "myhazard",
+    "id": "s-1",
+    "subject": "hanako",
+    "time": "2026-06-01T09:00:00+09:00",
+    "data": {"status": "safe"},
+}
+_RESULTS_EXAMPLE = {
+    "accepted": 1,
+    "duplicate": 0,
+    "rejected": 0,
+    "position": 108,
+    "results": [{"id": "s-1", "status": "accepted", "position": 108}],
+}
+_EVENTS: spec.Json = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            cloudevents.STRUCTURED: {"schema": spec.ref("CloudEvent"), "example": _EXAMPLE},
+            cloudevents.BATCH: {"schema": spec.rows(spec.ref("CloudEvent")), "example": [_EXAMPLE]},
+            cloudevents.NDJSON: {"schema": {"type": "string"}, "example": "(one CloudEvent a line)"},
+            "application/json": {"schema": {"type": "object"}, "example": {"status": "safe"}},
+        },
+    }
+}
+
+
+@router.post(
+    "/events",
+    summary="Append events",
+    openapi_extra=_EVENTS,
+    status_code=201,
+    responses=spec.answers(201, "The one event was accepted", spec.ref("Results"), _RESULTS_EXAMPLE, ["Hub-Position"])
+    | spec.answers(200, "A duplicate, or a batch: see results", spec.ref("Results"), _RESULTS_EXAMPLE)
+    | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
+)
+async def post_events(request: Request) -> Response:
+    """One CloudEvent (structured, or binary with `ce-*` headers), a batch, or NDJSON.
+
+    What is acknowledged is durable. The same event again is a duplicate; one bad event of a batch is
+    refused by itself, and kept in the quarantine.
+    """
+    at = door(request)
+    at.inlet.check()
+    content = bodies.media_type(request.headers.get("content-type"))
+    body = await bodies.read(request)
+    sent, single = cloudevents.read(content, request.headers, body)
+    results = await take(at, sent)
+    if single and results[0].error is not None:
+        raise problem_of(results[0].error)
+    return _response(at, sent, results, single)
+
+
+async def take(at: Door, sent: Sequence[Sent]) -> list[Result | _Rejected]:
+    """What became of each event that was sent, in order; what was refused is in the quarantine."""
+    taken = iter(await at.take(list(cloudevents.lines(list(sent)))))
+    results: list[Result | _Rejected] = [
+        _Rejected(one.event) if isinstance(one.event, Unread) else next(taken) for one in sent
+    ]
+    refused = [(one, result) for one, result in zip(sent, results, strict=True) if result.error is not None]
+    if refused:
+        await at.read(lambda: at.hub.quarantine.keep([_refusal(one, result) for one, result in refused]))
+    return results
+
+
+class _Rejected:
+    """An event that could not be read."""
+
+    status = "refused"
+    position = None
+
+    def __init__(self, unread: Unread) -> None:
+        self.error: PayloadError = unread.error
+
+
+def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
+    raw = one.raw if isinstance(one.raw, bytes) else bodies.written(one.raw)
+    event = one.event
+    assert result.error is not None  # noqa: S101 -- only what was refused comes here
+    return Refusal.of(
+        result.error,
+        via="events",
+        media_type=cloudevents.STRUCTURED,
+        payload=raw,
+        source=event.source,
+        id=event.id,
+        kind=event.kind,
+        person=event.person,
+    )
+
+
+def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool) -> Response:
+    counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    rows = []
+    last: int | None = None
+    for one, result in zip(sent, results, strict=True):
+        status = "rejected" if result.status == "refused" else result.status
+        counts[status] += 1
+        row: dict[str, Any] = {"id": one.id, "status": status}
+        if result.position is not None:
+            row["position"] = result.position
+            last = max(last or 0, result.position)
+        if result.error is not None:
+            row["error"] = told(result.error)
+        rows.append(row)
+    code = 201 if single and counts["accepted"] else 200
+    return said({**counts, "position": last, "results": rows}, code, at.positioned(last))
+
+
+@router.post(
+    "/connectors/{name}",
+    summary="A source's own payload",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+    responses=spec.answers(
+        200,
+        "What became of its events",
+        spec.obj(
+            {
+                "status": {"type": "string", "enum": ["accepted", "nothing"]},
+                "reason": spec.MAYBE_TEXT,
+                "events": spec.rows(
+                    spec.obj({"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT, "position": {"type": "integer"}})
+                ),
+            }
+        ),
+        {
+            "status": "accepted",
+            "reason": None,
+            "events": [{"id": "e", "kind": "hazard.reported", "status": "accepted", "position": 1}],
+        },
+        ["Hub-Position"],
+    )
+    | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
+)
+async def post_payload(request: Request, name: str) -> Response:
+    """A webhook: the payload as its source sends it, translated by the connector called `name`."""
+    at = door(request)
+    at.inlet.check()
+    try:
+        plugin = find(name)
+    except Misuse:
+        raise Problem("not-found", "No connector of this name is installed here.") from None
+    payload = await bodies.read(request)
+    media_type = bodies.media_type(request.headers.get("content-type"))
+    try:
+        translation = await at.read(lambda: plugin.translate(payload))
+    except PayloadError as error:
+        await _keep(at, plugin, payload, media_type, error)
+        raise
+    results = await at.take(translation.events)
+    refused = next((result.error for result in results if result.error is not None), None)
+    if refused is not None:
+        await _keep(at, plugin, payload, media_type, refused)
+        raise refused
+    events = [_told(result, entry) for result in results for entry in (None, *result.caused)]
+    last = max((event["position"] for event in events), default=None)
+    reason = translation.nothing if not events else None
+    return said(
+        {"status": "accepted" if events else "nothing", "reason": reason, "events": events},
+        headers=at.positioned(last),
+    )
+
+
+def _told(result: Result, caused: Any) -> Mapping[str, Any]:
+    event, position = (result.event, result.position) if caused is None else (caused.event, caused.position)
+    return {"id": event.id, "kind": event.kind, "status": result.status, "position": position}
+
+
+async def _keep(at: Door, plugin: Connector, payload: bytes, media_type: str, error: Any) -> None:
+    refusal = Refusal.of(
+        error, via=f"connector:{plugin.name}", media_type=media_type, payload=payload, source=plugin.source
+    )
+    await at.read(lambda: at.hub.quarantine.keep([refusal]))

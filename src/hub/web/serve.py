@@ -1,0 +1,92 @@
+"""Workers: one process, or several over one listening socket and one database file.
+
+The parent binds the socket and starts workers; one that dies is started again. SIGTERM ends them: no new
+request is let in, what was taken in is written, streams end, then the process does.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from hub.errors import Misuse
+from hub.hub import Hub
+from hub.web import operation
+from hub.web.app import create
+
+_GRACE_S = 10
+_KEEP_ALIVE_S = 20
+_LONGEST_WAIT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Factory:
+    """Makes the application of a worker; it is handed to a fresh process."""
+
+    open_hub: Callable[[], Hub]
+    folder: Path
+
+    def __call__(self) -> Any:
+        worker = os.getpid()
+        operation.configure_logs(worker)
+        return create(self.open_hub, self.folder, worker)
+
+
+def check_host(host: str) -> None:
+    """Raise Misuse for an address that others can reach: until identity arrives nobody is asked who they are."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise Misuse("this release asks nobody who they are, so it listens on loopback alone: --host 127.0.0.1 or ::1")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket. Raises Misuse where the port is taken."""
+    check_host(host)
+    address = "127.0.0.1" if host == "localhost" else host
+    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((address, port))
+    except OSError as error:
+        bound.close()
+        raise Misuse(f"port {port} cannot be listened on: {error.strerror}") from None
+    bound.listen(_LONGEST_WAIT)
+    bound.set_inheritable(True)
+    return bound
+
+
+def serve(open_hub: Callable[[], Hub], bound: socket.socket, workers: int) -> None:
+    """Answer requests until SIGTERM or SIGINT. open_hub: opens the hub of a worker; a fresh process can take it."""
+    with tempfile.TemporaryDirectory(prefix="hub-serve-") as folder:
+        config = uvicorn.Config(
+            _Factory(open_hub, Path(folder)),
+            factory=True,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        if workers == 1:
+            uvicorn.Server(config).run([bound])
+        else:
+            Multiprocess(config, sockets=[bound]).run()

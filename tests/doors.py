@@ -1,0 +1,300 @@
+"""The doors, as the tests use them: a server in this process over a hub whose clock is set, and real ones."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import quote, urlencode
+
+import uvicorn
+
+from hub.canonical import timestamp
+from hub.scenario import SOURCE, Sight, World
+from hub.schemas import packaged
+from hub.web.app import layered, routes
+from hub.web.bodies import written
+from hub.web.door import Door
+from hub.web.operation import Metrics
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. headers: by lower-case name."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One connection to a hub."""
+
+    def __init__(self, port: int, timeout_s: float = 60) -> None:
+        self.port, self._timeout_s = port, timeout_s
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        """One request; `body` is bytes, or something that is sent as JSON."""
+        sent = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = written(body)
+            sent.setdefault("Content-Type", "application/json")
+        said = {name: value for name, value in parameters.items() if value is not None}
+        query = urlencode({n: str(v).lower() if isinstance(v, bool) else v for n, v in said.items()}, doseq=True)
+        target = quote(path, safe="/:@%") + (f"?{query}" if query else "")
+        self._connection.request(method, target, body, sent)
+        answer = self._connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Reply(answer.status, found, answer.read())
+
+    def get(self, path: str, *, headers: Mapping[str, str] | None = None, **parameters: Any) -> Reply:
+        return self.call("GET", path, headers=headers, **parameters)
+
+    def event(self, event: Mapping[str, Any]) -> Reply:
+        """One structured CloudEvent."""
+        return self.call("POST", "/v1/events", event, headers={"Content-Type": STRUCTURED})
+
+    def batch(self, events: Sequence[Mapping[str, Any]]) -> Reply:
+        return self.call("POST", "/v1/events", list(events), headers={"Content-Type": BATCH})
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def cloudevent(kind: str, id: str, person: str | None = None, *, source: str = SOURCE, **data: Any) -> dict[str, Any]:
+    """A structured CloudEvent; `occurred_at` and, of a fact, `exercise` are its own."""
+    event: dict[str, Any] = {"specversion": "1.0", "type": kind, "source": source, "id": id}
+    if person is not None:
+        event["subject"] = person
+    if "occurred_at" in data:
+        event["time"] = data.pop("occurred_at")
+    if "exercise" in data:
+        event["exercise"] = data.pop("exercise")
+    return {**event, "data": data}
+
+
+class Served:
+    """A server in this process, whose routes work on whatever hub is put behind them."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="hub-doors-")
+        self.metrics = Metrics(Path(self.folder.name), 1)
+        self.app = routes()
+        config = uvicorn.Config(
+            layered(self.app, self.metrics), loop="uvloop", http="httptools", lifespan="off", log_config=None, port=0
+        )
+        self.server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self.server.run, daemon=True)
+        self._thread.start()
+        while not self.server.started:
+            self._thread.join(0.01)
+        self.port: int = self.server.servers[0].sockets[0].getsockname()[1]
+
+    @contextmanager
+    def over(self, hub: Any) -> Iterator[Client]:
+        """A client of `hub`, which stays open afterwards."""
+        door = Door(hub, Metrics(Path(self.folder.name), 1))
+        self.app.state.door = door
+        door.inlet.start()
+        client = Client(self.port)
+        try:
+            yield client
+        finally:
+            client.close()
+            door.stop()
+
+
+@cache
+def served() -> Served:
+    """The one of this process; it ends with it."""
+    return Served()
+
+
+class WebWorld(World):
+    """A world whose every step goes through HTTP, as `hub.scenario.World` plays it on the parts."""
+
+    client: Client
+
+    def __init__(self, hub: Any, clock: Any) -> None:
+        super().__init__(hub, clock)
+        self.positions: list[int] = []
+
+    @classmethod
+    @contextmanager
+    def fresh(cls) -> Iterator[WebWorld]:
+        with super().fresh() as made, served().over(made.hub) as client:
+            world = cast(WebWorld, made)
+            world.client = client
+            yield world
+
+    def append(
+        self, at: datetime, kind: str, data: Mapping[str, Any], id: str | None = None
+    ) -> Literal["accepted", "duplicate", "refused"]:
+        self.clock.set(at)
+        self._unnamed += id is None
+        name = f"{self.named}-{self._unnamed}" if id is None else id
+        reply = self.client.event(flat(kind, data, name))
+        assert reply.status in (200, 201, 422), reply
+        if reply.status == 422:
+            return "refused"
+        [result] = reply.json["results"]
+        if result["status"] == "accepted":
+            self.positions.append(result["position"])
+        return cast(Literal["accepted", "duplicate"], result["status"])
+
+    def read(
+        self, at: datetime, recipient: str, purpose: str, kinds: Sequence[str] | None = None, exercise: bool = False
+    ) -> Sight:
+        self.clock.set(at)
+        reply = self.client.get(f"/v1/views/{recipient}", **_asked(purpose, kinds, exercise))
+        self.positions.append(self.hub.log.entries.max_notification_id() or 0)
+        return seen(reply)
+
+    def expect(
+        self,
+        at: datetime,
+        recipient: str,
+        purpose: str,
+        kinds: Sequence[str] | None = None,
+        exercise: bool = False,
+        as_of: int | None = None,
+    ) -> Sight:
+        return seen(self._replayed(at, recipient, _asked(purpose, kinds, exercise), as_of))
+
+    def answer(
+        self,
+        at: datetime,
+        recipient: str,
+        purpose: str,
+        kinds: Sequence[str] | None = None,
+        exercise: bool = False,
+        history: bool = True,
+    ) -> bytes:
+        asked = {**_asked(purpose, kinds, exercise), "history": history}
+        return self._replayed(at, recipient, asked, None).body
+
+    def _replayed(self, at: datetime, recipient: str, asked: dict[str, Any], as_of: int | None) -> Reply:
+        """The decision alone: a replay at a position of the scenario's own, since each look takes one too."""
+        head = self.positions[-1] if self.positions else 0
+        position = head if as_of is None or as_of > len(self.positions) else [0, *self.positions][as_of]
+        time = timestamp(at)
+        return self.client.get(f"/v1/audit/views/{recipient}", at=position, time=time, **asked)
+
+
+def _asked(purpose: str, kinds: Sequence[str] | None, exercise: bool) -> dict[str, Any]:
+    return {"purpose": purpose, "kinds": list(kinds) if kinds else None, "exercise": exercise, "history": True}
+
+
+def seen(reply: Reply) -> Sight:
+    """What an answer showed, in the words of a scenario."""
+    assert reply.status == 200, reply
+    items = [(person["person"], item) for person in reply.json["persons"] for item in person["items"]]
+    sees: dict[str, set[str]] = {}
+    for person, item in items:
+        sees.setdefault(person, set()).add(item["event"])
+    return Sight(
+        sees={person: frozenset(events) for person, events in sees.items()},
+        because={item["event"]: cast(tuple[str, str], next(iter(item["basis"].items()))) for _, item in items},
+        precision={item["event"]: item["precision"] for _, item in items},
+    )
+
+
+def flat(kind: str, data: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """The CloudEvent of a scenario's flat data, which may be wrong in any way."""
+    schema = packaged().newest(kind) if isinstance(kind, str) else None
+    fact = schema is not None and schema.category == "fact"
+    event: dict[str, Any] = {"specversion": "1.0", "type": kind, "source": SOURCE, "id": id}
+    for name, attribute in (("person", "subject"), ("occurred_at", "time"), ("exercise", "exercise")):
+        if name in data and (fact or name != "exercise"):
+            event[attribute] = data[name]
+    left = ("person", "occurred_at", "exercise") if fact else ("person", "occurred_at")
+    return event | {"data": {name: _plain(value) for name, value in data.items() if name not in left}}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return timestamp(value)
+        case Mapping():
+            return {name: _plain(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case float():
+            return Decimal(repr(value))
+        case _:
+            return value
+
+
+class Process:
+    """A real `hub serve`, started and ended by its pid."""
+
+    def __init__(self, database: Path, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", "0"]
+        self.popen = subprocess.Popen(
+            [*command, "--database", f"sqlite:///{database}", "--workers", str(workers)],
+            env={**kept, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.popen.stdout is not None
+        said = ""
+        for line in self.popen.stdout:
+            said += line
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(found[1])
+            if "Nobody" in line:
+                break
+        else:
+            raise AssertionError(f"hub serve did not start: {said} {self.said()}")
+
+    def said(self) -> str:
+        """What it logged."""
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def client(self) -> Client:
+        return Client(self.port)
+
+    def kill(self) -> None:
+        """kill -9, parent and workers."""
+        os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(60)
