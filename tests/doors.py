@@ -30,6 +30,7 @@ from hub.web.app import layered, routes
 from hub.web.bodies import written
 from hub.web.door import Door
 from hub.web.operation import Metrics
+from hub.web.serve import SETTINGS
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -110,9 +111,7 @@ class Served:
         self.folder = tempfile.TemporaryDirectory(prefix="hub-doors-")
         self.metrics = Metrics(Path(self.folder.name), 1)
         self.app = routes()
-        config = uvicorn.Config(
-            layered(self.app, self.metrics), loop="uvloop", http="httptools", lifespan="off", log_config=None, port=0
-        )
+        config = uvicorn.Config(layered(self.app, self.metrics), lifespan="off", port=0, **SETTINGS)
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run, daemon=True)
         self._thread.start()
@@ -135,8 +134,8 @@ class Served:
 
 
 @cache
-def served() -> Served:
-    """The one of this process; it ends with it."""
+def served(number: int = 0) -> Served:
+    """A server of this process, which ends with it; several where worlds are compared."""
     return Served()
 
 
@@ -144,6 +143,8 @@ class WebWorld(World):
     """A world whose every step goes through HTTP, as `hub.scenario.World` plays it on the parts."""
 
     client: Client
+    reply: Reply
+    """The last answer to a read."""
 
     def __init__(self, hub: Any, clock: Any) -> None:
         super().__init__(hub, clock)
@@ -151,8 +152,8 @@ class WebWorld(World):
 
     @classmethod
     @contextmanager
-    def fresh(cls) -> Iterator[WebWorld]:
-        with super().fresh() as made, served().over(made.hub) as client:
+    def fresh(cls, server: int = 0) -> Iterator[WebWorld]:
+        with super().fresh() as made, served(server).over(made.hub) as client:
             world = cast(WebWorld, made)
             world.client = client
             yield world
@@ -176,9 +177,9 @@ class WebWorld(World):
         self, at: datetime, recipient: str, purpose: str, kinds: Sequence[str] | None = None, exercise: bool = False
     ) -> Sight:
         self.clock.set(at)
-        reply = self.client.get(f"/v1/views/{recipient}", **_asked(purpose, kinds, exercise))
+        self.reply = self.client.get(f"/v1/views/{recipient}", **_asked(purpose, kinds, exercise))
         self.positions.append(self.hub.log.entries.max_notification_id() or 0)
-        return seen(reply)
+        return seen(self.reply)
 
     def expect(
         self,
@@ -189,7 +190,7 @@ class WebWorld(World):
         exercise: bool = False,
         as_of: int | None = None,
     ) -> Sight:
-        return seen(self._replayed(at, recipient, _asked(purpose, kinds, exercise), as_of))
+        return seen(self.replayed(at, recipient, _asked(purpose, kinds, exercise), as_of))
 
     def answer(
         self,
@@ -201,14 +202,16 @@ class WebWorld(World):
         history: bool = True,
     ) -> bytes:
         asked = {**_asked(purpose, kinds, exercise), "history": history}
-        return self._replayed(at, recipient, asked, None).body
+        return self.replayed(at, recipient, asked).body
 
-    def _replayed(self, at: datetime, recipient: str, asked: dict[str, Any], as_of: int | None) -> Reply:
+    def replayed(
+        self, at: datetime, recipient: str, asked: dict[str, Any], as_of: int | None = None, accept: str = "*/*"
+    ) -> Reply:
         """The decision alone: a replay at a position of the scenario's own, since each look takes one too."""
         head = self.positions[-1] if self.positions else 0
         position = head if as_of is None or as_of > len(self.positions) else [0, *self.positions][as_of]
-        time = timestamp(at)
-        return self.client.get(f"/v1/audit/views/{recipient}", at=position, time=time, **asked)
+        where = {"at": position, "time": timestamp(at)}
+        return self.client.get(f"/v1/audit/views/{recipient}", headers={"Accept": accept}, **where, **asked)
 
 
 def _asked(purpose: str, kinds: Sequence[str] | None, exercise: bool) -> dict[str, Any]:

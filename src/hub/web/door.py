@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 import uuid
@@ -25,7 +24,7 @@ from hub.intake import Result
 from hub.log.sealing import CITY
 from hub.web.inlet import Inlet
 from hub.web.operation import Metrics
-from hub.web.problems import Problem
+from hub.web.problems import Problem, written
 
 T = TypeVar("T")
 
@@ -168,8 +167,7 @@ def place(request: Request, *parts: str) -> str:
 
 def said(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response."""
-    written = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-    return Response(written, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+    return Response(written(body), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 
 def done(door: Door, result: Result, names: Mapping[str, Any], *, location: str | None = None) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -90,7 +91,7 @@ class Metrics:
         self._folder, self._worker = folder, worker
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        reader = PrometheusMetricReader(registry=self._registry)
+        reader = PrometheusMetricReader(registry=self._registry, disable_target_info=True)
         views = [
             View(instrument_name="hub.commit.*", aggregation=ExplicitBucketHistogramAggregation(_SIZES)),
             View(instrument_name="hub.request.duration", aggregation=ExplicitBucketHistogramAggregation(_MS)),
@@ -150,9 +151,13 @@ class Metrics:
         return "".join("\n".join([*head, *samples]) + "\n" for head, samples in families.values())
 
 
+_SCOPE = re.compile(r',?otel_scope_\w+="[^"]*"')
+"""Labels that OpenTelemetry puts on every sample; they say nothing here."""
+
+
 def _gather(text: str, worker: str, families: dict[str, tuple[list[str], list[str]]]) -> None:
     family = ""
-    for line in text.splitlines():
+    for line in _SCOPE.sub("", text).splitlines():
         if line.startswith("# "):
             family = line.split(" ", 3)[2]
             head, _ = families.setdefault(family, ([], []))
@@ -160,7 +165,9 @@ def _gather(text: str, worker: str, families: dict[str, tuple[list[str], list[st
                 head.append(line)
             continue
         name, _, rest = line.partition("{") if "{" in line else line.partition(" ")
-        sample = f'{name}{{worker="{worker}",{rest}' if "{" in line else f'{name}{{worker="{worker}"}} {rest}'
+        labels, _, value = rest.rpartition("} ") if "{" in line else ("", "", rest)
+        all_labels = ",".join(part for part in (f'worker="{worker}"', labels.strip(",")) if part)
+        sample = f"{name}{{{all_labels}}} {value}"
         families.setdefault(family, ([], []))[1].append(sample)
 
 

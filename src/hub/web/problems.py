@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -37,14 +36,18 @@ TITLES = {
 """Every problem by the last part of its `type`: status and title."""
 
 
-@dataclass(frozen=True, slots=True)
 class Problem(Exception):
     """A request that ends without an answer. errors: what is wrong where, in words without a value."""
 
-    name: str
-    detail: str
-    errors: Sequence[Mapping[str, str]] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        name: str,
+        detail: str,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self.detail, self.errors, self.headers = name, detail, errors, headers or {}
+        super().__init__(name)
 
     @property
     def status(self) -> int:
@@ -62,7 +65,12 @@ class Problem(Exception):
             "errors": [dict(error) for error in self.errors],
         }
         headers = {"Cache-Control": "no-store", **self.headers}
-        return Response(json.dumps(body, ensure_ascii=False), status, headers, MEDIA_TYPE)
+        return Response(written(body), status, headers, MEDIA_TYPE)
+
+
+def written(body: Any) -> bytes:
+    """JSON that can be read; a lone surrogate, which UTF-8 cannot say, as its escape."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def told(error: PayloadError | Refused) -> dict[str, str]:

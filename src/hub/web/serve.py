@@ -28,6 +28,21 @@ _KEEP_ALIVE_S = 20
 _LONGEST_WAIT = 2048
 
 
+SETTINGS: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "ws": "none",
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "date_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": _KEEP_ALIVE_S,
+    "timeout_graceful_shutdown": _GRACE_S,
+}
+"""How every server of the hub is run."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Factory:
     """Makes the application of a worker; it is handed to a fresh process."""
@@ -70,22 +85,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(open_hub: Callable[[], Hub], bound: socket.socket, workers: int) -> None:
     """Answer requests until SIGTERM or SIGINT. open_hub: opens the hub of a worker; a fresh process can take it."""
     with tempfile.TemporaryDirectory(prefix="hub-serve-") as folder:
-        config = uvicorn.Config(
-            _Factory(open_hub, Path(folder)),
-            factory=True,
-            workers=workers,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+        config = uvicorn.Config(_Factory(open_hub, Path(folder)), factory=True, workers=workers, **SETTINGS)
         if workers == 1:
             uvicorn.Server(config).run([bound])
         else:
