@@ -43,6 +43,8 @@ class Commits:
         self._turn = threading.Lock()
         self.observe: Callable[[int, int], None] = lambda jobs, events: None
         """Told of each commit: how many jobs shared it, how many positions it took."""
+        self.erase: Callable[[Sequence[bytes]], None] = lambda persons: None
+        """Told of persons who were erased (digests of their ids), to destroy what is kept of them elsewhere."""
 
     def run(self, job: Callable[[Append, Change], T], *, rank: Rank = "events", weight: int = 1) -> T:
         """What `job` returns, once all that it appended is durable.
@@ -101,6 +103,8 @@ class Commits:
         self._views.committed(change, append.position)
         for ordinal, _ in change.erased:
             self._log.keyring.erase(ordinal)
+        if change.erased:
+            self.erase([self._views.persons.digest_of(ordinal) for ordinal, _ in change.erased])
         for call, result in results:
             call.result.append(result)
         self.observe(len(together), append.position - append.start.position)

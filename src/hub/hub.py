@@ -72,16 +72,19 @@ class Hub:
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)
         commits = Commits(log, views)
+        intake = Intake(log, views, commits, policy or default_policy())
+        quarantine = Quarantine(log, views, intake)
+        commits.erase = quarantine.erase
         disclosure = Disclosure(log, views, commits)
         hub = cls(
             log=log,
             views=views,
             commits=commits,
-            intake=Intake(log, views, commits, policy or default_policy()),
+            intake=intake,
             disclosure=disclosure,
             audit=Audit(log, views, commits, disclosure),
             directory=Directory(log, views),
-            quarantine=Quarantine(),
+            quarantine=quarantine,
             engines=(engine, keys),
         )
         hub._finish_erasures()
@@ -96,10 +99,12 @@ class Hub:
             erased = persons.erased(connection)
             left = {erased[ordinal]: ordinal for ordinal in self.log.keyring.subjects() & erased.keys()}
             entries = self.log.read(connection, left)
+            digests = persons.erased_digests(connection)
         for position, entry in entries.items():
             kind = entry.kind if isinstance(entry, Closed) else entry.event.kind
             if kind == "person.erased" and entry.subject == left[position]:
                 self.log.keyring.erase(left[position])
+        self.quarantine.erase(digests)
 
     @property
     def empty(self) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hub.connector import Connector, Translation
-from hub.errors import PayloadError
+from hub.errors import PayloadError, Refused
 from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
+from hub.quarantine import Refusal
 
 _LARGEST_BYTES = 64 * 1024 * 1024
 BEFORE = "received before"
@@ -55,13 +56,27 @@ def import_files(
 
 def _import(hub: Hub, connector: Connector, path: Path, simulated: SetClock | None) -> Imported:
     name = str(path)
+    payload = b""
     try:
-        translation = connector.translate(_read(path))
+        payload = _read(path)
+        translation = connector.translate(payload)
     except PayloadError as error:
+        _keep(hub, connector, payload, error)
         return Imported(path=name, status="refused", reason=str(error))
     if simulated is not None and translation.reported_at is not None:
         simulated.set(max(simulated.now(), translation.reported_at))
-    return _told(name, translation, hub.intake.take(translation.events))
+    results = hub.intake.take(translation.events)
+    refused = next((result.error for result in results if result.error is not None), None)
+    if refused is not None:
+        _keep(hub, connector, payload, refused)
+    return _told(name, translation, results)
+
+
+def _keep(hub: Hub, connector: Connector, payload: bytes, error: PayloadError | Refused) -> None:
+    if payload:
+        hub.quarantine.keep(
+            [Refusal.of(error, via=f"import:{connector.name}", payload=payload, source=connector.source)]
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -1,21 +1,283 @@
-"""Placeholder until the branch arrives."""
+"""What intake refused, kept outside the log until an operator mends, replays or drops it.
+
+Each item is sealed under a key of its own in the keys' database, so that destroying the key takes it away in
+backups too. What is about a person goes when the person is erased; of someone who is erased nothing is kept
+but that something was refused. Bounded in number, size and time: it is a waiting room, no second log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import base64
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Column, Connection, LargeBinary, String, Table, delete, func, insert, select, update
 
-@dataclass(frozen=True)
+from hub.codec import is_id
+from hub.errors import PayloadError, Refused
+from hub.events import EPOCH, Event, micros
+from hub.intake import Intake, Result
+from hub.log.log import Log
+from hub.log.recorder import Number, metadata
+from hub.log.sealing import Gone
+from hub.views.persons import person as person_table
+from hub.views.views import Views
+
+MOST_ITEMS = 10_000
+MOST_OF_A_SOURCE = 1_000
+LARGEST_BYTES = 1024 * 1024
+KEPT = timedelta(days=30)
+
+_NOBODY = b""
+
+parked = Table(
+    "parked",
+    metadata,
+    Column("item", String, primary_key=True),
+    Column("fingerprint", LargeBinary(16), nullable=False, unique=True),
+    Column("person", LargeBinary(16), nullable=False, index=True),
+    Column("source", Number, nullable=False, index=True),
+    Column("received_us", Number, nullable=False, index=True),
+    Column("times", Number, nullable=False),
+    Column("via", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("box", LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    error: Any
+    """Something that was refused. via: the door, as `events` or `connector:jma`. payload: as it was sent.
+
+    kind, person, source, id: as far as they could be read.
+    """
+
+    via: str
+    reason: str
+    path: str = ""
+    rule: str = ""
+    kind: str = ""
+    source: str | None = None
+    id: str | None = None
+    person: str | None = None
+    media_type: str = "application/json"
+    payload: bytes = b""
 
     @classmethod
-    def of(cls, error: Any, **kwargs: Any) -> Refusal:
-        return cls(error)
+    def of(cls, error: PayloadError | Refused, **said: Any) -> Refusal:
+        """The refusal that an error says."""
+        rule = error.rule if isinstance(error, Refused) else ""
+        return cls(reason=error.reason, path=error.path, rule=rule, **said)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """What is kept of a refusal. count: how often the same was sent. kept: whether its payload is there."""
+
+    item: str
+    received_at: datetime
+    count: int
+    via: str
+    kind: str
+    source: str | None
+    reason: str
+    path: str
+    rule: str
+    kept: bool
+
+
+Translate = Callable[[str, bytes], Sequence[Event]]
+"""The events of a payload that came by a door. Raises PayloadError."""
 
 
 class Quarantine:
-    def keep(self, refusals: Sequence[Refusal]) -> list[str]:
-        return []
+    """The waiting room of one hub."""
+
+    def __init__(self, log: Log, views: Views, intake: Intake) -> None:
+        self._log, self._views, self._intake = log, views, intake
+
+    def keep(self, refusals: Iterable[Refusal]) -> list[str]:
+        """Keep what was refused; its items, in order. The same sent again is the same item."""
+        refusals, items = list(refusals), []
+        keys = self._log.keyring.park([os.urandom(16).hex() for _ in refusals])
+        unused = set(keys)
+        with self._log.entries.maintaining() as connection:
+            now = self._log.clock.now()
+            for refusal, name in zip(refusals, keys, strict=True):
+                item = self._keep(connection, refusal, name, now)
+                unused -= {item}
+                items.append(item)
+            gone = self._overflow(connection, now)
+        self._log.keyring.destroy_parked(unused | gone)
+        return items
+
+    def _keep(self, connection: Connection, refusal: Refusal, name: str, now: datetime) -> str:
+        digest = self._log.keyring.digest
+        named = _named(refusal.person)
+        person = self._views.persons.digest(named) if named else _NOBODY
+        if len(refusal.payload) > LARGEST_BYTES:
+            refusal = replace(refusal, payload=b"")
+        if person and self._erased(connection, person):
+            refusal, person = replace(refusal, payload=b"", id=None, person=None), _NOBODY
+        whole = base64.b64encode(refusal.payload).decode()
+        fingerprint = digest("parked", refusal.via, _named(refusal.source), _named(refusal.id), whole)
+        row = connection.execute(select(parked.c.item).where(parked.c.fingerprint == fingerprint)).first()
+        if row is not None:
+            same = parked.c.fingerprint == fingerprint
+            connection.execute(update(parked).where(same).values(times=parked.c.times + 1))
+            return str(row.item)
+        known = self._log.schemas.newest(refusal.kind) is not None
+        connection.execute(
+            insert(parked).values(
+                item=name,
+                fingerprint=fingerprint,
+                person=person,
+                source=self._log.keyring.number("source", _named(refusal.source)),
+                received_us=micros(now),
+                times=1,
+                via=refusal.via,
+                kind=refusal.kind if known else "",
+                box=self._sealed(name, refusal),
+            )
+        )
+        return name
+
+    def _erased(self, connection: Connection, person: bytes) -> bool:
+        query = select(person_table.c.erased).where(person_table.c.digest == person)
+        return connection.scalar(query) is not None
+
+    def _sealed(self, item: str, refusal: Refusal) -> bytes:
+        said = {
+            "reason": refusal.reason,
+            "path": refusal.path,
+            "rule": refusal.rule,
+            "source": _named(refusal.source) or None,
+            "media_type": refusal.media_type,
+            "payload": base64.b64encode(refusal.payload).decode(),
+        }
+        return self._log.keyring.seal_parked(item, json.dumps(said).encode())
+
+    def _opened(self, item: str, box: bytes) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(self._log.keyring.open_parked(item, box))
+        return said
+
+    def _overflow(self, connection: Connection, now: datetime) -> set[str]:
+        """Take out what is too old or too much, the oldest first; the items taken."""
+        oldest = select(parked.c.item).order_by(parked.c.received_us, parked.c.item)
+        gone = set(connection.scalars(oldest.where(parked.c.received_us < micros(now - KEPT))))
+        many = select(parked.c.source, func.count()).group_by(parked.c.source).having(func.count() > MOST_OF_A_SOURCE)
+        for source, count in connection.execute(many).all():
+            gone |= set(connection.scalars(oldest.where(parked.c.source == source).limit(count - MOST_OF_A_SOURCE)))
+        more = (connection.scalar(select(func.count()).select_from(parked)) or 0) - len(gone) - MOST_ITEMS
+        if more > 0:
+            gone |= set(connection.scalars(oldest.limit(len(gone) + more)))
+        _delete(connection, gone)
+        return gone
+
+    def items(self, *, limit: int = 100, after: str | None = None) -> list[Item]:
+        """The items, newest first; `after` continues behind an item. No person's id is told."""
+        query = select(parked).order_by(parked.c.received_us.desc(), parked.c.item.desc()).limit(limit)
+        with self._log.entries.snapshot() as (connection, _):
+            if after is not None:
+                last = connection.execute(select(parked).where(parked.c.item == after)).first()
+                if last is None:
+                    raise PayloadError("is no item of the quarantine", path="after")
+                earlier = (parked.c.received_us < last.received_us) | (
+                    (parked.c.received_us == last.received_us) & (parked.c.item < last.item)
+                )
+                query = query.where(earlier)
+            rows = connection.execute(query).all()
+        found = []
+        for row in rows:
+            try:
+                said = self._opened(row.item, row.box)
+            except Gone:
+                continue
+            told = {name: said[name] for name in ("source", "reason", "path", "rule")}
+            received_at = EPOCH + timedelta(microseconds=row.received_us)
+            kept = bool(said["payload"])
+            found.append(
+                Item(
+                    item=row.item,
+                    received_at=received_at,
+                    count=row.times,
+                    via=row.via,
+                    kind=row.kind,
+                    kept=kept,
+                    **told,
+                )
+            )
+        return found
+
+    def open(self, item: str) -> tuple[str, str, bytes]:
+        """By which door an item came, its media type and its payload. Raises PayloadError where there is none."""
+        with self._log.entries.snapshot() as (connection, _):
+            row = connection.execute(select(parked).where(parked.c.item == item)).first()
+        try:
+            said = self._opened(item, row.box) if row is not None else {}
+        except Gone:
+            said = {}
+        if row is None or not said.get("payload"):
+            raise PayloadError("is no item of the quarantine whose payload is kept", path="item")
+        return row.via, said["media_type"], base64.b64decode(said["payload"])
+
+    def replay(self, item: str, translate: Translate, payload: bytes | None = None) -> list[Result]:
+        """Hand an item to intake again, mended where `payload` is given; it is gone once all of it was taken.
+
+        Raises PayloadError where it still cannot be read; then, and where an event is refused again, the item
+        stays, with the new reason.
+        """
+        via, _, kept = self.open(item)
+        try:
+            results = self._intake.take(translate(via, kept if payload is None else payload))
+        except PayloadError as error:
+            self._change_reason(item, error)
+            raise
+        refused = next((result.error for result in results if result.error is not None), None)
+        if refused is None:
+            self.drop(item)
+        else:
+            self._change_reason(item, refused)
+        return results
+
+    def _change_reason(self, item: str, error: PayloadError | Refused) -> None:
+        with self._log.entries.maintaining() as connection:
+            row = connection.execute(select(parked).where(parked.c.item == item)).first()
+            if row is None:
+                return
+            rule = error.rule if isinstance(error, Refused) else ""
+            said = self._opened(item, row.box) | {"reason": error.reason, "path": error.path, "rule": rule}
+            box = self._log.keyring.seal_parked(item, json.dumps(said).encode())
+            connection.execute(update(parked).where(parked.c.item == item).values(box=box))
+
+    def drop(self, item: str) -> bool:
+        """Destroy an item; whether there was one."""
+        with self._log.entries.maintaining() as connection:
+            found = connection.scalar(select(parked.c.item).where(parked.c.item == item)) is not None
+            _delete(connection, {item})
+        self._log.keyring.destroy_parked([item])
+        return found
+
+    def erase(self, persons: Iterable[bytes]) -> None:
+        """Destroy what is about persons who were erased (R15): keys first. persons: digests of their ids."""
+        persons = set(persons)
+        with self._log.entries.maintaining() as connection:
+            rows = connection.execute(select(parked.c.item, parked.c.person).where(parked.c.person != _NOBODY))
+            gone = {row.item for row in rows if row.person in persons}
+            self._log.keyring.destroy_parked(gone)
+            _delete(connection, gone)
+
+
+def _named(said: str | None) -> str:
+    """An id as it was sent; empty for what can be none."""
+    return said if said is not None and is_id(said) else ""
+
+
+def _delete(connection: Connection, items: Iterable[str]) -> None:
+    gone = sorted(items)
+    for at in range(0, len(gone), 500):
+        connection.execute(delete(parked).where(parked.c.item.in_(gone[at : at + 500])))

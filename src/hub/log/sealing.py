@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -47,6 +47,12 @@ period_key = Table(
     metadata,
     Column("kind", String, primary_key=True),
     Column("month", Integer, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+parked_key = Table(
+    "parked_key",
+    metadata,
+    Column("item", String, primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
 hub_key = Table(
@@ -150,12 +156,48 @@ class Keyring:
         self._persons.pop(subject, None)
         self._ciphers = {name: cipher for name, cipher in self._ciphers.items() if name[0] != subject}
 
+    def park(self, items: Sequence[str]) -> list[str]:
+        """Make a key for each item of the quarantine; returns the items. Durable when it returns."""
+        rows = [{"item": item, "wrapped": aes_key_wrap(self._master, os.urandom(_KEY_BYTES))} for item in items]
+        if rows:
+            with self._engine.begin() as connection:
+                connection.execute(insert(parked_key), rows)
+        return list(items)
+
+    def seal_parked(self, item: str, plaintext: bytes) -> bytes:
+        """The box of an item. Raises Gone where its key was destroyed."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._parked(item).encrypt(nonce, plaintext, item.encode())
+
+    def open_parked(self, item: str, box: bytes) -> bytes:
+        """What a box holds. Raises Gone where its key was destroyed, Tampered where it was changed."""
+        try:
+            return self._parked(item).decrypt(box[:_NONCE], box[_NONCE:], item.encode())
+        except InvalidTag:
+            raise Tampered("an item of the quarantine was changed") from None
+
+    def destroy_parked(self, items: Iterable[str]) -> None:
+        """Destroy the keys of items: what is sealed under them cannot be read any more, in no backup either."""
+        wanted = sorted(items)
+        if not wanted:
+            return
+        with self._engine.begin() as connection:
+            for at in range(0, len(wanted), 500):
+                connection.execute(delete(parked_key).where(parked_key.c.item.in_(wanted[at : at + 500])))
+
+    def _parked(self, item: str) -> AESGCM:
+        with self._engine.connect() as connection:
+            wrapped = connection.scalar(select(parked_key.c.wrapped).where(parked_key.c.item == item))
+        if wrapped is None:
+            raise Gone
+        return AESGCM(self._unwrap(wrapped))
+
     def check(self) -> None:
         """Unwrap every key that there is. Raises Tampered where one was changed, or the file of keys was."""
         with self._engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all() != ["ok"]:
                 raise Tampered("the file of keys is damaged; restore it from its backup")
-            for table in (person_key, period_key, hub_key):
+            for table in (person_key, period_key, parked_key, hub_key):
                 for wrapped in connection.scalars(select(table.c.wrapped)):
                     self._unwrap(wrapped)
 

@@ -123,3 +123,8 @@ def erased(connection: Connection) -> dict[int, int]:
     """Who was erased, and at which position."""
     rows = connection.execute(select(person.c.ordinal, person.c.erased).where(person.c.erased.is_not(None)))
     return {row.ordinal: row.erased for row in rows}
+
+
+def erased_digests(connection: Connection) -> list[bytes]:
+    """The digests of the ids of all who were erased."""
+    return list(connection.scalars(select(person.c.digest).where(person.c.erased.is_not(None))))

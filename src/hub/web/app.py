@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, city, events, operation, persons, spec, views
+from hub.web import audit, city, events, operation, persons, quarantine, spec, views
 from hub.web.door import Door, door, said
 from hub.web.operation import PREFIX, Metrics, Timed
 from hub.web.problems import Problem, problem_of
@@ -77,7 +77,7 @@ def routes(lifespan: Any = None) -> FastAPI:
         dependencies=[Depends(_parameters)],
     )
     schemas = packaged()
-    for router in (events.router, views.router, audit.router):
+    for router in (events.router, views.router, audit.router, quarantine.router):
         app.include_router(router, prefix=PREFIX)
     persons.add_routes(app, schemas, PREFIX)
     city.add_routes(app, schemas, PREFIX)
