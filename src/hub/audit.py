@@ -19,7 +19,7 @@ from sqlalchemy import Connection, MetaData, Table, func, select
 
 from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
-from hub.disclosure import Answer, Disclosure, Query, answer_hash, ordinals_of, query_text
+from hub.disclosure import Answer, Disclosure, Query, answer_hash, query_text
 from hub.errors import PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
@@ -204,7 +204,7 @@ class Audit:
         return None if person is None else self._disclosure.name_of(person)
 
     def _showed(self, connection: Connection, entry: Entry, ordinal: int | None) -> bool:
-        return ordinal is None or ordinal in ordinals_of(self._log.chunks(connection, entry.position))
+        return ordinal is None or ordinal in self._disclosure.named(connection, entry)[0]
 
     def events(self, *, after: int = 0, limit: int = 100, actor: str | None = None) -> list[dict[str, Any]]:
         """The entries of the log in order, opened where they can be; a look, which appends `view.audited`."""
@@ -234,7 +234,7 @@ class Audit:
             if not isinstance(entry, Entry) or entry.event.kind != DISCLOSED:
                 raise PayloadError("is no disclosure", path="position")
             answer = self._disclosure.repeat(connection, end.position, entry)
-            shown = ordinals_of(self._log.chunks(connection, position))
+            shown, _ = self._disclosure.named(connection, entry)
         data = entry.event.data
         return Repeated(
             answer=answer,

@@ -13,7 +13,7 @@ import hmac
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,7 +29,7 @@ from hub.areas import AREA_CODE, Cover
 from hub.canonical import text, timestamp
 from hub.codec import is_id
 from hub.commits import Commits
-from hub.errors import Conflict, PayloadError
+from hub.errors import Busy, Conflict, PayloadError
 from hub.events import LOCATION, Entry, Event, Position
 from hub.intake import HUB
 from hub.log import merkle
@@ -40,6 +40,7 @@ from hub.rules import Ask, Decision, Moment, Opening, Permit, Reading, levels_of
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 FORMAT = "view/1"
+FEED_FORMAT = "changes/1"
 RULES = 1
 """Version of the rules that decided; it stands in every disclosure."""
 
@@ -104,12 +105,25 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FeedPart:
+    """What a message of a feed says besides persons: ordinals of those who are taken back, `next`, `more`."""
+
+    removed: tuple[int, ...]
+    next: str
+    more: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended."""
+    """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended.
+
+    feed: what a message of a feed says besides persons; None for a view.
+    """
 
     body: bytes
     persons: Sequence[Shown]
     moment: Moment
+    feed: FeedPart | None = None
     disclosure: str | None = None
     position: int | None = None
     uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
@@ -118,6 +132,10 @@ class Answer:
     def items(self) -> Iterator[Item]:
         """Every item shown, in the order of the body."""
         return (item for shown in self.persons for item in shown.items)
+
+
+Decide = Callable[[Standing, datetime], Answer]
+Write = Callable[[Append, Change, "Answer | None"], "Answer | None"]
 
 
 class Disclosure:
@@ -142,50 +160,45 @@ class Disclosure:
         if request is not None and not is_id(request):
             raise PayloadError("is no id", path="request")
         claim = self._log.keyring.digest("request", query.recipient, request) if request else NO_CLAIM
+
+        def decide(standing: Standing, time: datetime) -> Answer:
+            return self.decide(standing, query, time)
+
+        def write(append: Append, change: Change, answer: Answer | None) -> Answer | None:
+            if claim in change.known([claim] if claim else []):
+                return self._logged(append, claim, query)  # None where the same request is in this very transaction
+            return None if answer is None else self.append(append, change, answer, query, actor, request, claim)
+
+        return self.confirmed(decide, write)
+
+    def confirmed(self, decide: Decide, write: Write) -> Answer:
+        """Decide on a snapshot, then have `write` append it under the head lock, or its likeness of before.
+
+        Overtaken by what bears on it (R18, R19), it is decided again; overtaken too often, under the lock.
+        decide: the answer at a standing and a time. write: is given None instead of an answer that was
+        overtaken; returns None to have it decided again.
+        """
         for _ in range(_TRIES):
-            decided = self._decided(query)
-            job = partial(self._confirm, query=query, decided=decided, actor=actor, request=request, claim=claim)
-            answer = self._commits.run(job, rank="answer")
+            with self._log.entries.snapshot() as (connection, end):
+                now = self._log.clock.now()
+                standing = self._views.at(connection, end.position)
+                decided = decide(standing, now if end.recorded_at is None else max(now, end.recorded_at))
+            answer = self._commits.run(partial(self._write, write=write, decided=decided), rank="answer")
             if answer is not None:
                 return answer
-        # it was overtaken too often: decide where nothing overtakes
-        job = partial(self._confirm, query=query, decided=None, actor=actor, request=request, claim=claim)
-        answer = self._commits.run(job, rank="alone")
+
+        def at_last(append: Append, change: Change) -> Answer | None:
+            standing = self._views.at(append.connection, append.start.position)
+            return write(append, change, decide(standing, append.now))
+
+        answer = self._commits.run(at_last, rank="alone")
         if answer is None:
-            raise AssertionError("a decision under the lock is never stale")
+            raise Busy("the same is asked for too often at once")
         return answer
 
-    def _confirm(
-        self,
-        append: Append,
-        change: Change,
-        *,
-        query: Query,
-        decided: Answer | None,
-        actor: str | None,
-        request: str | None,
-        claim: bytes,
-    ) -> Answer | None:
-        """Append what was decided, or what the same request was answered before; None where it has to be decided again.
-
-        decided: None to decide under the lock.
-        """
-        if claim in change.known([claim] if claim else []):
-            before = self._logged(append, claim, query)
-            if before is not None or decided is not None:
-                return before  # None where the same request is in this very transaction
-        if decided is None:
-            standing = self._views.at(append.connection, append.start.position)
-            decided = self.decide(standing, query, append.now)
-        if self._stale(append.connection, decided):
-            return None
-        return self._append(append, change, decided, query, actor, request, claim)
-
-    def _decided(self, query: Query) -> Answer:
-        with self._log.entries.snapshot() as (connection, end):
-            now = self._log.clock.now()
-            standing = self._views.at(connection, end.position)
-            return self.decide(standing, query, now if end.recorded_at is None else max(now, end.recorded_at))
+    def _write(self, append: Append, change: Change, *, write: Write, decided: Answer) -> Answer | None:
+        stale = self._stale(append.connection, decided)
+        return write(append, change, None if stale else decided)
 
     def decide(self, standing: Standing, query: Query, time: datetime) -> Answer:
         """The answer to `query` at `standing` and `time`, appending nothing. One path for live and past.
@@ -206,13 +219,8 @@ class Disclosure:
                 break
         following = self._cursor(query, shown[limit - 1].ordinal) if len(shown) > limit else None
         shown = shown[:limit]
-        uses = {
-            (person.ordinal, item.permit.basis.position)
-            for person in shown
-            for item in person.items
-            if item.permit.basis.limited
-        }
-        return Answer(body=_body(query, shown, time, following), persons=shown, moment=moment, uses=frozenset(uses))
+        body = _body(query, shown, time, following)
+        return Answer(body=body, persons=shown, moment=moment, uses=_uses(shown))
 
     def _queue(self, standing: Standing, reading: Reading, query: Query) -> list[tuple[str, int]]:
         """All who could be shown, by id; kept for the next page until a control event about someone comes."""
@@ -222,7 +230,7 @@ class Disclosure:
         kept = self._queues.get(key) if key and since <= standing.position else None
         if kept is not None and kept[0] == since:
             return kept[1]
-        names = persons.names(standing.connection, self._candidates(standing, reading, query))
+        names = persons.names(standing.connection, self.candidates(standing, reading, query))
         queue = sorted((name, ordinal) for ordinal, name in names.items())
         if key and since <= standing.position and self._views.persons_since == since:
             if len(self._queues) >= _KEPT_QUEUES:
@@ -230,7 +238,7 @@ class Disclosure:
             self._queues[key] = since, queue
         return queue
 
-    def _candidates(self, standing: Standing, reading: Reading, query: Query) -> list[int]:
+    def candidates(self, standing: Standing, reading: Reading, query: Query) -> list[int]:
         """Ordinals of all who could be shown; the rules decide on each."""
         reader, persons = reading.reader, self._views.persons
         if reader is None or reading.refusal:
@@ -386,28 +394,52 @@ class Disclosure:
     def _again(self, standing: Standing, query: Query, entry: Entry) -> Iterator[Answer]:
         """The decision taken again; and, as an erasure moves the ends of a page, for those alone whom it showed."""
         time, digest_of = entry.event.data["time"], self._views.persons.digest_of
-        with suppress(PayloadError):  # the page began after someone who is erased now
-            yield self.decide(standing, query, time)
-        shown = ordinals_of(self._log.chunks(standing.connection, entry.position))
+        if entry.event.data["format"] == FORMAT:
+            with suppress(PayloadError):  # the page began after someone who is erased now
+                yield self.decide(standing, query, time)
+        shown, removed = self.named(standing.connection, entry)
         named = tuple(digest_of(ordinal).hex() for ordinal in shown)
         answer = self.decide(standing, replace(query, persons=named, limit=None, cursor=None), time)
+        if entry.event.data["format"] == FEED_FORMAT:
+            said = FeedPart(removed=tuple(removed), next=entry.event.data["next"], more=entry.event.data["more"])
+            yield self.message(query, answer.persons, said, answer.moment)
+            return
         if answer.persons:
             following = self._cursor(query, answer.persons[-1].ordinal)
             yield replace(answer, body=_body(query, answer.persons, time, following))
         yield answer
 
-    def _append(
+    def named(self, connection: Connection, entry: Entry) -> tuple[list[int], list[int]]:
+        """Whom a disclosure showed, and whom it took back: ordinals."""
+        pieces = self._log.chunks(connection, entry.position)
+        count = entry.event.data["persons_chunks"]
+        count = len(pieces) if count is None else count
+        return ordinals_of(pieces[:count]), ordinals_of(pieces[count:])
+
+    def message(self, query: Query, persons: Sequence[Shown], feed: FeedPart, moment: Moment) -> Answer:
+        """A message of a feed, in the order of the persons' ids; of who is taken back the `ref` alone."""
+        digest_of = self._views.persons.digest_of
+        body = _body(query, persons, moment.time, feed, lambda ordinal: self._ref(query.recipient, digest_of(ordinal)))
+        return Answer(body=body, persons=persons, moment=moment, feed=feed, uses=_uses(persons))
+
+    def _ref(self, recipient: str, digest: bytes) -> str:
+        """What stands for a person to one recipient; it can be told of an erased id too."""
+        return self._log.keyring.digest("ref", recipient, digest.hex()).hex()
+
+    def append(
         self,
         append: Append,
         change: Change,
         answer: Answer,
         query: Query,
         actor: str | None,
-        request: str | None,
-        claim: bytes,
+        request: str | None = None,
+        claim: bytes = NO_CLAIM,
     ) -> Answer:
+        """Append `view.disclosed` with its chunks; the answer with its disclosure."""
         disclosure, salt = os.urandom(16).hex(), os.urandom(16)
-        pieces = _pieces([shown.ordinal for shown in answer.persons])
+        shown, feed = _pieces([shown.ordinal for shown in answer.persons]), answer.feed
+        pieces = shown + _pieces(feed.removed if feed else ())
         data = {
             "disclosure": disclosure,
             "recipient": query.recipient,
@@ -417,7 +449,7 @@ class Disclosure:
             "query": query_text(query),
             "position": answer.moment.position,
             "time": answer.moment.time,
-            "format": FORMAT,
+            "format": FORMAT if feed is None else FEED_FORMAT,
             "rules": RULES,
             "persons_count": len(answer.persons),
             "items_count": sum(len(shown.items) for shown in answer.persons),
@@ -427,6 +459,10 @@ class Disclosure:
             "uses": [{"person": person, "grant": grant} for person, grant in sorted(answer.uses)],
             "chunks": [hashlib.sha256(piece).digest() for piece in pieces],
             "request": request,
+            "removed_count": len(feed.removed) if feed else 0,
+            "persons_chunks": len(shown) if feed else None,
+            "next": feed.next if feed else None,
+            "more": feed.more if feed else False,
         }
         kind = self._log.schemas.kind(DISCLOSED)
         record = kind.encode(data)
@@ -484,22 +520,46 @@ def _scope(query: Query) -> bytes:
     return query_text(replace(query, cursor=None)).encode()
 
 
-def _body(query: Query, shown: Iterable[Shown], time: datetime, following: str | None) -> bytes:
+def _uses(shown: Iterable[Shown]) -> frozenset[tuple[int, int]]:
+    """The uses that an answer takes: person's ordinal, grant's position (R19)."""
+    return frozenset(
+        (person.ordinal, item.permit.basis.position)
+        for person in shown
+        for item in person.items
+        if item.permit.basis.limited
+    )
+
+
+def _body(
+    query: Query,
+    shown: Iterable[Shown],
+    time: datetime,
+    following: str | FeedPart | None,
+    ref: Callable[[int], str] | None = None,
+) -> bytes:
+    """The canonical bytes. following: `next` of a view; of a message of a feed what it says besides persons."""
     persons = ",".join(
         f'{{"items":[{",".join([item.json for item in person.items])}],'
-        f'"mode":"{person.mode}","person":{text(person.person)}}}'
+        f'"mode":"{person.mode}","person":{text(person.person)}{_ref_member(ref, person.ordinal)}}}'
         for person in shown
     )
-    parts = (
+    feed = following if isinstance(following, FeedPart) else None
+    parts = [
         f'"exercise":{text(query.exercise)}',
-        f'"format":"{FORMAT}"',
-        f'"next":{text(following)}',
+        f'"format":"{FORMAT if feed is None else FEED_FORMAT}"',
+        *([] if feed is None else [f'"more":{text(feed.more)}']),
+        f'"next":{text(following if feed is None else feed.next)}',
         f'"persons":[{persons}]',
         f'"purpose":{text(query.purpose)}',
         f'"recipient":{text(query.recipient)}',
+        *([] if feed is None or ref is None else [f'"removed":{text(sorted(map(ref, feed.removed)))}']),
         f'"time":"{timestamp(time)}"',
-    )
+    ]
     return ("{" + ",".join(parts) + "}").encode()
+
+
+def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:
+    return "" if ref is None else f',"ref":"{ref(ordinal)}"'
 
 
 def _newest(permits: Sequence[Permit]) -> list[Permit]:

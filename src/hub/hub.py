@@ -20,6 +20,7 @@ from hub.directory import Directory
 from hub.disclosure import Disclosure
 from hub.errors import Misuse
 from hub.events import Event
+from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
 from hub.log.clock import Clock
@@ -43,6 +44,7 @@ class Hub:
     commits: Commits
     intake: Intake
     disclosure: Disclosure
+    feeds: Feeds
     audit: Audit
     directory: Directory
     quarantine: Quarantine
@@ -82,6 +84,7 @@ class Hub:
             commits=commits,
             intake=intake,
             disclosure=disclosure,
+            feeds=Feeds(log, views, disclosure),
             audit=Audit(log, views, commits, disclosure),
             directory=Directory(log, views),
             quarantine=quarantine,

@@ -21,6 +21,7 @@ consumed = Table(
     Column("person", Number, primary_key=True, autoincrement=False),
     Column("grant", Number, primary_key=True, autoincrement=False),
     Column("position", Number, primary_key=True, autoincrement=False),
+    Index("consumed_position", "position"),
     sqlite_with_rowid=False,
 )
 
@@ -51,6 +52,12 @@ def taken(connection: Connection, pairs: Iterable[tuple[int, int]], after: int) 
         if connection.scalar(query.where(consumed.c.position > after).limit(1)) is not None:
             return True
     return False
+
+
+def takers(connection: Connection, after: int, up_to: int) -> set[int]:
+    """Persons of whom a use was taken behind one position and up to another."""
+    query = select(consumed.c.person).where(consumed.c.position > after, consumed.c.position <= up_to)
+    return set(connection.scalars(query.distinct()))
 
 
 def disclosures(connection: Connection, *, up_to: int, recipient: int | None = None) -> list[int]:

@@ -1,0 +1,443 @@
+"""What changed since: each feed is one consumer's copy of a view, and what that consumer holds.
+
+    due persons -> decide -> leave out who is as before -> confirm under the head lock, append -> the message
+
+Due are those whom the log spoke of since the last message, those for whom time alone may have changed
+something, and, after a change for everyone (an emergency, a registration, an erasure), all: a sweep. The
+decision is `disclosure`'s own; a message is a disclosure like any answer. What a consumer holds is kept as
+keyed digests beside the log; were it lost, the consumer would begin again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Column, Connection, Index, LargeBinary, Table, delete, func, insert, select, update
+
+from hub.disclosure import Answer, Disclosure, FeedPart, Query, Shown, query_text
+from hub.errors import Busy, PayloadError
+from hub.events import CONTROLS, EPOCH, Position, micros
+from hub.log.log import Log
+from hub.log.recorder import Append, Number, log, metadata
+from hub.log.sealing import CITY
+from hub.policy import City, Policy
+from hub.rules import Moment, Place, Reading
+from hub.views import uses
+from hub.views.policies import FOREVER
+from hub.views.views import DISCLOSED, Change, Standing, Views
+
+MOST_FEEDS = 1_000
+KEPT = timedelta(days=7)
+"""How long a feed that nobody asks for is kept."""
+
+RETOLD = 1_000
+"""How many messages back a consumer may go on from."""
+
+LOCATED = timedelta(hours=24)
+"""How long a location gives its area (R10)."""
+
+_PIECE = 200
+_LONGEST = 20_000
+"""Entries that are looked through for whom they are about; beyond, everyone is due."""
+
+_NEVER = 0
+"""The number of a message that spoke of someone: none."""
+
+_TOLD = b""
+"""The digest of someone who was told of in a message that the consumer may not have: it has to be told again."""
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("feed", LargeBinary(8), primary_key=True),
+    Column("sequence", Number, nullable=False),
+    Column("position", Number, nullable=False),
+    Column("time_us", Number, nullable=False),
+    Column("swept", Number, nullable=True),
+    Column("used_us", Number, nullable=False, index=True),
+)
+held = Table(
+    "held",
+    metadata,
+    Column("feed", LargeBinary(8), primary_key=True),
+    Column("person", Number, primary_key=True, autoincrement=False),
+    Column("sequence", Number, nullable=False),
+    Column("digest", LargeBinary(16), nullable=True),
+    Column("next_us", Number, nullable=False),
+    Index("held_next", "feed", "next_us"),
+    sqlite_with_rowid=False,
+)
+
+STRANGE = "is not the `next` of this feed, or is too old; ask again without it"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What a consumer is told. next: to be given back. more: ask again at once."""
+
+    body: bytes
+    next: str
+    more: bool
+    disclosure: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """Which feed, and the last message that its consumer has; no feed yet where it begins."""
+
+    feed: bytes
+    number: int
+    begins: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How far a feed has come: the last message, the log and the time that were looked at, the sweep."""
+
+    sequence: int
+    position: int
+    time_us: int
+    swept: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """The next message, and what the feed's rows are once it is sent."""
+
+    ticket: _Ticket
+    before: _State | None
+    after: _State
+    answer: Answer
+    rows: dict[int, tuple[int, bytes | None, int]]
+    sends: bool
+    evaluated: bool
+
+
+class _AtRest(Exception):
+    """There is nothing to tell."""
+
+    def __init__(self, plan: _Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+
+class Feeds:
+    """The feeds of one log. Processes may share them."""
+
+    def __init__(self, log: Log, views: Views, disclosure: Disclosure) -> None:
+        self._log, self._views, self._disclosure = log, views, disclosure
+        self._looked: dict[bytes, _State] = {}
+        """How far feeds at rest were looked through by this process."""
+
+    def advance(
+        self,
+        query: Query,
+        since: str | None,
+        *,
+        actor: str | None = None,
+        limit: int = 500,
+        at_rest: Literal["answer", "nothing"] = "answer",
+    ) -> Message | None:
+        """The message after `since`; without it, the first of a new feed.
+
+        What was told after `since` is told again, at the consent of now. limit: persons in a message.
+        at_rest: where there is nothing to tell, an empty message, which is logged (R18), or None. Raises
+        PayloadError for a token that is not of this query.
+        """
+        if query.limit is not None or query.cursor is not None or query.area is not None:
+            raise PayloadError("is not for feeds", path="limit")
+        ticket = self._ticket(query, since)
+        plans: list[_Plan] = []
+
+        def decide(standing: Standing, time: datetime) -> Answer:
+            plan = _Planning(self, standing, query, ticket, time).plan(limit)
+            if not plan.sends and at_rest == "nothing":
+                raise _AtRest(plan)
+            plans.append(plan)
+            return plan.answer
+
+        def write(append: Append, change: Change, answer: Answer | None) -> Answer | None:
+            if answer is None or self.state(append.connection, ticket) != plans[-1].before:
+                return None
+            self._store(append.connection, plans[-1])
+            return self._disclosure.append(append, change, answer, query, actor)
+
+        try:
+            answer = self._disclosure.confirmed(decide, write)
+        except _AtRest as rest:
+            self._remember(rest.plan)
+            return None
+        said = answer.feed
+        if said is None or answer.disclosure is None or answer.position is None:
+            raise Busy("the message was not appended")
+        return Message(
+            body=answer.body,
+            next=said.next,
+            more=said.more,
+            disclosure=answer.disclosure,
+            position=answer.position,
+        )
+
+    def quiet_s(self, query: Query, since: str) -> float:
+        """For how many seconds nothing changes by time alone for the consumer who has `since`."""
+        ticket = self._ticket(query, since)
+        with self._log.entries.snapshot() as (connection, end):
+            city = self._views.at(connection, end.position).city
+            first = select(held.c.next_us).where(held.c.feed == ticket.feed).order_by(held.c.next_us).limit(1)
+            next_us = connection.scalar(first)
+            now = micros(self._log.clock.now())
+        times = [time for time in (next_us, *map(micros, ends(city))) if time is not None and time > now]
+        return (min(times) - now) / 1e6 if times else float(FOREVER)
+
+    def token(self, query: Query, feed_id: bytes, number: int) -> str:
+        """`next` after a message: sealed, of constant length, never the same twice (R20)."""
+        nonce = os.urandom(12)
+        return (nonce + self._cipher().encrypt(nonce, feed_id + number.to_bytes(8), _scope(query))).hex()
+
+    def _ticket(self, query: Query, since: str | None) -> _Ticket:
+        if since is None:
+            return _Ticket(os.urandom(8), _NEVER, begins=True)
+        try:
+            sealed = bytes.fromhex(since)
+            said = self._cipher().decrypt(sealed[:12], sealed[12:], _scope(query))
+        except (ValueError, InvalidTag):
+            raise PayloadError(STRANGE, path="since") from None
+        return _Ticket(said[:8], int.from_bytes(said[8:]), begins=False)
+
+    def _cipher(self) -> AESGCM:
+        return AESGCM(self._log.keyring.secret(CITY, "feed"))
+
+    def state(self, connection: Connection, ticket: _Ticket) -> _State | None:
+        """How far the feed of a ticket has come; None where it begins. Raises PayloadError where it is gone."""
+        row = connection.execute(select(feed).where(feed.c.feed == ticket.feed)).first()
+        if row is None and ticket.begins:
+            return None
+        if row is None or not 0 <= row.sequence - ticket.number <= RETOLD:
+            raise PayloadError(STRANGE, path="since")
+        return _State(row.sequence, row.position, row.time_us, row.swept)
+
+    def looked(self, ticket: _Ticket, state: _State) -> _State:
+        """`state`, or further, as far as this process has looked since."""
+        further = self._looked.get(ticket.feed)
+        same = further is not None and further.sequence == state.sequence and state.swept is None
+        return further if further is not None and same and further.position >= state.position else state
+
+    def _remember(self, plan: _Plan) -> None:
+        """A feed at rest was looked through: in the rows where someone was evaluated, else in memory."""
+        if plan.before is None:
+            return
+        if plan.evaluated:
+            with self._log.entries.maintaining() as connection:
+                if self.state(connection, plan.ticket) == plan.before:
+                    self._store(connection, plan, sent=False)
+            return
+        if len(self._looked) >= MOST_FEEDS:
+            self._looked.clear()
+        self._looked[plan.ticket.feed] = replace(plan.after, sequence=plan.before.sequence)
+
+    def _store(self, connection: Connection, plan: _Plan, *, sent: bool = True) -> None:
+        after, name = plan.after, plan.ticket.feed
+        values = {"position": after.position, "time_us": after.time_us, "swept": after.swept, "used_us": after.time_us}
+        if plan.before is None:
+            self._make_room(connection, after.time_us)
+            connection.execute(insert(feed).values(feed=name, sequence=after.sequence, **values))
+        else:
+            sequence = after.sequence if sent else plan.before.sequence
+            connection.execute(update(feed).where(feed.c.feed == name).values(sequence=sequence, **values))
+        rows = [
+            {"feed": name, "person": person, "sequence": sequence, "digest": digest, "next_us": next_us}
+            for person, (sequence, digest, next_us) in plan.rows.items()
+        ]
+        persons = list(plan.rows)
+        for at in range(0, len(persons), 500):
+            part = held.c.person.in_(persons[at : at + 500])
+            connection.execute(delete(held).where(held.c.feed == name, part))
+        kept = [row for row in rows if row["digest"] is not None or row["sequence"] or row["next_us"] != FOREVER]
+        if kept:
+            connection.execute(insert(held), kept)
+        # who was taken back so long ago that no token that is still taken is older
+        told = (held.c.feed == name) & held.c.digest.is_(None) & (held.c.next_us == FOREVER)
+        connection.execute(delete(held).where(told, held.c.sequence < after.sequence - RETOLD))
+
+    def _make_room(self, connection: Connection, now_us: int) -> None:
+        """Drop feeds that nobody asks for, and where there are too many, the one unused for longest."""
+        old = now_us - micros(EPOCH + KEPT)
+        gone = list(connection.scalars(select(feed.c.feed).where(feed.c.used_us < old)))
+        more = (connection.scalar(select(func.count()).select_from(feed)) or 0) - len(gone) - MOST_FEEDS + 1
+        if more > 0:
+            oldest = select(feed.c.feed).where(feed.c.feed.not_in(gone)).order_by(feed.c.used_us).limit(more)
+            gone += list(connection.scalars(oldest))
+        for name in gone:
+            connection.execute(delete(feed).where(feed.c.feed == name))
+            connection.execute(delete(held).where(held.c.feed == name))
+
+
+class _Planning:
+    """One look at one feed, at one standing and time."""
+
+    def __init__(self, feeds: Feeds, standing: Standing, query: Query, ticket: _Ticket, time: datetime) -> None:
+        self._feeds, self._standing, self._query, self._ticket, self._time = feeds, standing, query, ticket, time
+        self._log, self._views, self._disclosure = feeds._log, feeds._views, feeds._disclosure
+        self._connection, self._now_us = standing.connection, micros(time)
+        self._rows: dict[int, tuple[int, bytes | None, int]] = {}
+        self._shown: list[Shown] = []
+        self._removed: list[int] = []
+
+    def plan(self, limit: int) -> _Plan:
+        """The next message of at most `limit` persons."""
+        before = self._feeds.state(self._connection, self._ticket)
+        state = self._feeds.looked(self._ticket, before) if before is not None else _State(0, 0, 0, 0)
+        due, everyone = (set[int](), False) if before is None else self._due(state)
+        swept = 0 if everyone or before is None else state.swept
+        number = (before.sequence if before else 0) + 1
+        queue = sorted(due)
+        queue += [] if swept is None else [o for o in self._everyone() if o > swept and o not in due]
+        left = self._evaluate(queue, number, limit)
+        more, swept = bool(left), self._swept(swept, due, queue, left)
+        for ordinal in set(left) & due:
+            sequence, digest = self._before([ordinal]).get(ordinal, (_NEVER, None))
+            self._rows[ordinal] = sequence, _TOLD if sequence > self._ticket.number else digest, 0
+        after = _State(number, self._standing.position, max(self._now_us, state.time_us), swept)
+        said = FeedPart(
+            removed=tuple(self._removed), next=self._feeds.token(self._query, self._ticket.feed, number), more=more
+        )
+        moment = Moment(position=Position(self._standing.position), time=self._time)
+        shown = sorted(self._shown, key=lambda person: person.person)
+        return _Plan(
+            ticket=self._ticket,
+            before=before,
+            after=after,
+            answer=self._disclosure.message(self._query, shown, said, moment),
+            rows=self._rows,
+            sends=bool(shown or self._removed),
+            evaluated=bool(queue),
+        )
+
+    def _swept(self, swept: int | None, due: set[int], queue: Sequence[int], left: Sequence[int]) -> int | None:
+        """Up to whom the sweep has come: None where it is through."""
+        if swept is None or not set(left) - due:
+            return None
+        done = [ordinal for ordinal in queue[: len(queue) - len(left)] if ordinal not in due]
+        return max(done, default=swept)
+
+    def _due(self, state: _State) -> tuple[set[int], bool]:
+        """Who has to be looked at again, and whether everyone has to."""
+        end = self._standing.position
+        if end - state.position > _LONGEST:
+            return self._resent(), True
+        columns = log.c
+        rows = self._connection.execute(
+            select(columns.subject, columns.topic).where(columns.position > state.position, columns.position <= end)
+        )
+        due, everyone, disclosed = self._resent(), False, False
+        for row in rows:
+            kind = row.topic.rpartition(".")[0]
+            if row.subject != CITY:
+                due.add(row.subject)
+                everyone = everyone or kind == "person.erased"  # grants that they made for others end too (R15)
+            everyone = everyone or (row.subject == CITY and kind in CONTROLS)
+            disclosed = disclosed or kind == DISCLOSED
+        if disclosed:
+            due |= uses.takers(self._connection, state.position, end)
+        in_time = select(held.c.person).where(held.c.feed == self._ticket.feed, held.c.next_us <= self._now_us)
+        due |= set(self._connection.scalars(in_time))
+        over = any(state.time_us < micros(time) <= self._now_us for time in ends(self._standing.city))
+        return due & self._asked_for(due), everyone or over
+
+    def _resent(self) -> set[int]:
+        """Those of whom a later message spoke than the last that the consumer has."""
+        query = select(held.c.person).where(held.c.feed == self._ticket.feed, held.c.sequence > self._ticket.number)
+        return set(self._connection.scalars(query))
+
+    def _asked_for(self, ordinals: set[int]) -> set[int]:
+        if self._query.persons is None:
+            return ordinals
+        found = (self._views.persons.ordinal_of(bytes.fromhex(name)) for name in self._query.persons)
+        return {ordinal for ordinal in found if ordinal is not None}
+
+    def _everyone(self) -> list[int]:
+        """All who could be shown, and all of whom the feed keeps a row."""
+        moment = Moment(position=Position(self._standing.position), time=self._time)
+        reading = Reading(self._standing.city, self._query.ask, moment)
+        candidates = set(self._disclosure.candidates(self._standing, reading, self._query))
+        rows = self._connection.scalars(select(held.c.person).where(held.c.feed == self._ticket.feed))
+        return sorted(candidates | set(rows))
+
+    def _evaluate(self, queue: Sequence[int], number: int, limit: int) -> Sequence[int]:
+        """Look at one after the other until the message is full; who is left."""
+        for at in range(0, len(queue), _PIECE):
+            piece = queue[at : at + _PIECE]
+            shown, before, nexts = self._decided(piece), self._before(piece), self._nexts(piece)
+            for done, ordinal in enumerate(piece):
+                sequence, digest = before.get(ordinal, (_NEVER, None))
+                person = shown.get(ordinal)
+                now = None if person is None else self._digest(person)
+                again = sequence > self._ticket.number
+                tells = now is not None and (now != digest or again)
+                takes = now is None and (digest is not None or again)
+                if (tells or takes) and len(self._shown) + len(self._removed) >= limit:
+                    return queue[at + done :]
+                if tells and person is not None:
+                    self._shown.append(person)
+                if takes:
+                    self._removed.append(ordinal)
+                next_us = self._next_us(ordinal, person, nexts)
+                self._rows[ordinal] = number if tells or takes else sequence, now, next_us
+        return []
+
+    def _decided(self, piece: Sequence[int]) -> dict[int, Shown]:
+        names = tuple(self._views.persons.digest_of(ordinal).hex() for ordinal in piece)
+        answer = self._disclosure.decide(self._standing, replace(self._query, persons=names), self._time)
+        return {person.ordinal: person for person in answer.persons}
+
+    def _before(self, piece: Sequence[int]) -> dict[int, tuple[int, bytes | None]]:
+        query = select(held).where(held.c.feed == self._ticket.feed, held.c.person.in_(piece))
+        return {row.person: (row.sequence, row.digest) for row in self._connection.execute(query)}
+
+    def _nexts(self, piece: Sequence[int]) -> tuple[dict[int, Policy], dict[int, Place]]:
+        present = [o for o in piece if self._views.persons.enrolled_by(o, self._standing.position)]
+        return self._standing.policies(present), self._standing.places(present)
+
+    def _digest(self, person: Shown) -> bytes:
+        """What stands for all that is shown of a person; nothing can be guessed from it without the person's key."""
+        key = self._log.keyring.secret(person.ordinal, "feed")
+        whole = "\0".join([person.mode, *(item.json for item in person.items)])
+        return hashlib.blake2b(whole.encode(), digest_size=16, key=key).digest()
+
+    def _next_us(self, ordinal: int, person: Shown | None, of: tuple[dict[int, Policy], dict[int, Place]]) -> int:
+        """The next moment at which time alone may change what is shown of the person; never too late."""
+        policies, places = of
+        policy, place = policies.get(ordinal), places.get(ordinal)
+        times: list[datetime] = []
+        if policy is not None:
+            times += [grant.start for grant in policy.grants.values()]
+            times += [grant.until for grant in policy.grants.values() if grant.until is not None]
+            times += [until for until in policy.delegations.values() if until is not None]
+        if place is not None:
+            times.append(place.effective_at + LOCATED)
+        for item in person.items if person is not None else ():
+            ttl_s = self._standing.city.kinds[item.entry.event.kind].ttl_s
+            if ttl_s is not None:
+                times.append(item.entry.effective_at + timedelta(seconds=ttl_s))
+        return min((us for us in map(micros, times) if us > self._now_us), default=FOREVER)
+
+
+def ends(city: City) -> Iterable[datetime]:
+    """When leases and overrides end."""
+    for emergency in city.emergencies.values():
+        if emergency.declarations:
+            yield emergency.declarations[-1].until
+    for override in city.overrides.values():
+        yield override.until
+
+
+def _scope(query: Query) -> bytes:
+    return query_text(query).encode()
