@@ -263,6 +263,8 @@ class Process:
 
     def __init__(self, database: Path, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
+        self._said = ""
+        self._clients: list[Client] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
         command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", "0"]
         self.popen = subprocess.Popen(
@@ -285,19 +287,34 @@ class Process:
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
 
     def said(self) -> str:
-        """What it logged."""
-        self.log.seek(0)
-        return self.log.read().decode()
+        """What it logged, so far."""
+        if not self.log.closed:
+            self.log.seek(0)
+            self._said = self.log.read().decode()
+        return self._said
 
     def client(self) -> Client:
-        return Client(self.port)
+        """A client, which is closed with the process."""
+        self._clients.append(Client(self.port))
+        return self._clients[-1]
 
     def kill(self) -> None:
-        """kill -9, parent and workers."""
-        os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
+        """kill -9, parent and workers; nothing where it has ended."""
+        if self.popen.poll() is None:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self._ended()
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(60)
+        return self._ended()
+
+    def _ended(self) -> int:
+        status = self.popen.wait(60)
+        self.said()
+        self.log.close()
+        if self.popen.stdout is not None:
+            self.popen.stdout.close()
+        for client in self._clients:
+            client.close()
+        return status

@@ -47,6 +47,9 @@ _PIECE = 200
 _LONGEST = 20_000
 """Entries that are looked through for whom they are about; beyond, everyone is due."""
 
+_SILENT = (DISCLOSED, "view.audited", "view.refused")
+"""The hub's own traces: of themselves they change nothing that is shown."""
+
 _NEVER = 0
 """The number of a message that spoke of someone: none."""
 
@@ -196,6 +199,16 @@ class Feeds:
             now = micros(self._log.clock.now())
         times = [time for time in (next_us, *map(micros, ends(city))) if time is not None and time > now]
         return (min(times) - now) / 1e6 if times else float(FOREVER)
+
+    def look(self, after: int) -> tuple[int, bool]:
+        """Where the log ends, and whether what was appended behind `after` may change what somebody is shown."""
+        with self._log.entries.snapshot() as (connection, end):
+            if end.position <= after:
+                return after, False
+            silent = [f"{name}.{version}" for name in _SILENT for version in (1, 2)]
+            behind = select(log.c.position).where(log.c.position > after, log.c.topic.not_in(silent)).limit(1)
+            matters = connection.scalar(behind) is not None or bool(uses.takers(connection, after, end.position))
+        return end.position, matters
 
     def token(self, query: Query, feed_id: bytes, number: int) -> str:
         """`next` after a message: sealed, of constant length, never the same twice (R20)."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, city, events, operation, persons, quarantine, spec, views
+from hub.web import audit, city, events, operation, persons, quarantine, spec, streams, views
 from hub.web.door import Door, door, said
 from hub.web.operation import PREFIX, Metrics, Timed
 from hub.web.problems import Problem, problem_of
@@ -40,11 +43,13 @@ def create(open_hub: Callable[[], Hub], folder: Path, worker: int) -> Layer:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         at = app.state.door = Door(await asyncio.to_thread(open_hub), metrics)
         at.inlet.start()
-        leaving = asyncio.create_task(_leave(metrics))
+        running = [asyncio.create_task(_leave(metrics)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
+        _end_streams_first(at)
         try:
             yield
         finally:
-            leaving.cancel()
+            for task in running:
+                task.cancel()
             await asyncio.to_thread(at.close)
             operation.log().info("stopped")
 
@@ -77,7 +82,7 @@ def routes(lifespan: Any = None) -> FastAPI:
         dependencies=[Depends(_parameters)],
     )
     schemas = packaged()
-    for router in (events.router, views.router, audit.router, quarantine.router):
+    for router in (events.router, views.router, audit.router, quarantine.router, streams.router):
         app.include_router(router, prefix=PREFIX)
     persons.add_routes(app, schemas, PREFIX)
     city.add_routes(app, schemas, PREFIX)
@@ -86,6 +91,23 @@ def routes(lifespan: Any = None) -> FastAPI:
     for kind in (Problem, HubError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _told)
     return app
+
+
+def _end_streams_first(at: Door) -> None:
+    """Have a signal to stop end the streams too: the server waits for them before it stops."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:
+            at.stopping.set()
+            loop.call_soon_threadsafe(at.tail.wake)
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(number, stop)
 
 
 async def _leave(metrics: Metrics) -> None:

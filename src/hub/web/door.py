@@ -25,6 +25,7 @@ from hub.log.sealing import CITY
 from hub.web.inlet import Inlet
 from hub.web.operation import Metrics
 from hub.web.problems import Problem, written
+from hub.web.tail import Tail
 
 T = TypeVar("T")
 
@@ -43,12 +44,15 @@ class Door:
         self.hub, self.metrics = hub, metrics
         self.inlet = Inlet(hub.intake.take)
         self.stopping = threading.Event()
+        self.tail = Tail(hub.feeds.look)
+        self.streams = 0
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
         self._reads = 0
         self._cipher = AESGCM(hub.log.keyring.secret(CITY, "position")[:32])
         hub.commits.observe = metrics.committed
         metrics.gauge("hub.queue.events", "Events that wait to be taken", "1", lambda: self.inlet.waiting)
         metrics.gauge("hub.queue.reads", "Reads that wait or run", "1", lambda: self._reads)
+        metrics.gauge("hub.streams", "Streams that are open", "1", lambda: self.streams)
         metrics.gauge("hub.log.position", "The last position of the log", "1", self.position)
         metrics.gauge("hub.log.age", "Time since the last entry was recorded", "s", self._age)
         metrics.gauge("hub.clock.trusted", "1 while the clock is trusted, else 0", "1", self._clock)

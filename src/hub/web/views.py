@@ -20,7 +20,7 @@ MOST_PERSONS = 1_000
 
 _LARGEST_PAGE = 100_000
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "exercise": False,
     "format": "view/1",
     "next": None,
