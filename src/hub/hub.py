@@ -139,6 +139,7 @@ class Hub:
 
     def close(self) -> None:
         """Close the databases."""
+        self.log.entries.close()
         for engine in self.engines:
             engine.dispose()
 

@@ -8,11 +8,14 @@ their own, which is derivable from the log.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -208,13 +211,46 @@ class Append:
         self.connection.execute(_MOVE_HEAD, values)
 
 
+class Turn:
+    """The turn to write: of one thread of this process, and of one process.
+
+    SQLite has a process that finds the database locked sleep and ask again, for up to 100 ms; a lock on a
+    file wakes the next one at once. The system releases it when a process dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._file: int | None = None
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._lock.release()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
 class Recorder(ApplicationRecorder):
     """The log's tables on one engine. Threads may share it."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine, self.clock = engine, clock
         self._writers = engine.execution_options(**WRITER)
-        self._turn = threading.Lock()
+        self._turn = Turn(Path(f"{engine.url.database}.turn"))
         self._listeners: set[threading.Event] = set()
 
     def create_tables(self) -> None:
@@ -362,6 +398,10 @@ class Recorder(ApplicationRecorder):
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription:
         return Subscription(self, gt, topics)
+
+    def close(self) -> None:
+        """Let go of the turn's file."""
+        self._turn.close()
 
     def listen(self, listener: threading.Event) -> None:
         """Have `listener` set after each append of this process."""
