@@ -50,6 +50,8 @@ class Inlet:
         self._queues: tuple[deque[_Waiting], ...] = (deque(), deque(), deque())
         self._changed = threading.Condition()
         self._waiting = 0
+        self.taking = 0
+        """Events that are being taken."""
         self._open = False
         self._threads: list[threading.Thread] = []
 
@@ -109,6 +111,7 @@ class Inlet:
                 error = failed
             with self._changed:
                 self._waiting -= len(events)
+                self.taking -= len(events)
             at = 0
             answers: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, list[Result]]]] = {}
             for waiting in together:
@@ -131,6 +134,7 @@ class Inlet:
                 while queue and (not together or count + len(queue[0].events) <= _AT_ONCE):
                     together.append(queue.popleft())
                     count += len(together[-1].events)
+            self.taking += count
             return together
 
 
