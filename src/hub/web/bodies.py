@@ -20,6 +20,9 @@ LARGEST_BYTES = 16 * 1024 * 1024
 EVENT_BYTES = 1024 * 1024
 SLOWEST_S = 30.0
 
+DRAINED_BYTES = 64 * 1024 * 1024
+"""Of a body that is too large, what is still read and thrown away: who is sending hears the answer only then."""
+
 
 def media_type(header: str | None) -> str:
     """The type and subtype of a Content-Type, in lower case. Raises Problem for a charset that is not UTF-8."""
@@ -37,7 +40,7 @@ async def read(request: Request, limit: int = LARGEST_BYTES) -> bytes:
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise Problem("wrong-media-type", "Send the body as it is, or as gzip.", headers={"Accept-Encoding": "gzip"})
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
+    if length.isascii() and length.isdigit() and int(length[:20]) > max(limit, DRAINED_BYTES):
         raise _too_large(limit)
     try:
         async with asyncio.timeout(SLOWEST_S):
@@ -57,9 +60,12 @@ async def _received(request: Request, limit: int) -> bytes:
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
+        if size <= limit:
+            parts.append(part)
+        elif size > max(limit, DRAINED_BYTES):
+            break
+    if size > limit:
+        raise _too_large(limit)
     return b"".join(parts)
 
 
