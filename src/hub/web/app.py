@@ -236,7 +236,16 @@ def _described(app: FastAPI) -> dict[str, Any]:
         schemas.update(spec.COMPONENTS)
         for path in described["paths"].values():
             for route in path.values():
-                if "HTTPValidationError" in str(route["responses"].get("422", "")):
-                    del route["responses"]["422"]
+                _mend(route["responses"])
         app.openapi_schema = described
     return app.openapi_schema
+
+
+def _mend(responses: dict[str, Any]) -> None:
+    """Take out what the framework adds of itself: its own shape of errors, and JSON where there is none."""
+    if "HTTPValidationError" in str(responses.get("422", "")):
+        del responses["422"]
+    for response in responses.values():
+        content = response.get("content", {})
+        if "example" not in content.get("application/json", {"example": ""}):
+            del content["application/json"]

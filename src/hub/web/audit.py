@@ -34,7 +34,7 @@ _TRACE = {
     "position": 108,
     "disclosure": "5d41402abc4b2a76b9719d911017c592",
     "recipient": "aizu-city",
-    "actor": None,
+    "actor": "officer-7",
     "purpose": "rescue",
     "exercise": False,
     "format": "view/1",

@@ -166,7 +166,7 @@ def _add_places(router: APIRouter) -> None:
         "event": "s1",
         "source": "shelters",
         "kind": "shelter.reported",
-        "occurred_at": None,
+        "occurred_at": "2026-06-01T00:00:00.000000Z",
         "recorded_at": "2026-06-01T00:00:00.000000Z",
         "exercise": False,
         "data": {"shelter": "s-12", "people": 40},

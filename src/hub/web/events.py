@@ -152,9 +152,9 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
             }
         ),
         {
-            "status": "accepted",
-            "reason": None,
-            "events": [{"id": "e", "kind": "hazard.reported", "status": "accepted", "position": 1}],
+            "status": "nothing",
+            "reason": "VXSE52: reports of the epicentre alone are not read",
+            "events": [],
         },
         ["Hub-Position"],
     )

@@ -23,7 +23,7 @@ _LARGEST_PAGE = 100_000
 EXAMPLE: dict[str, Any] = {
     "exercise": False,
     "format": "view/1",
-    "next": None,
+    "next": "3d1f…",
     "persons": [
         {
             "items": [
