@@ -174,7 +174,8 @@ def _check_extensions(said: Mapping[str, Any]) -> None:
         if name in ("data", "data_base64") or name in _OWN:
             continue
         if not _NAME.fullmatch(name):
-            raise PayloadError("is no name of an attribute (a-z, 0-9)", path=name if is_id(name) else "")
+            plain = name.isascii() and name.isidentifier() and len(name) <= 40
+            raise PayloadError("is no name of an attribute (a-z, 0-9)", path=name if plain else "")
         if not (value is None or isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**31)):
             raise PayloadError("is no value of an attribute", path=name)
 
