@@ -90,7 +90,8 @@ class Town:
 
         from hub.log.recorder import metadata
 
-        tables = [table for table in metadata.sorted_tables if only is None or table.name in only]
+        beside = {"parked", "feed", "held"}  # what is kept beside the log, and is neither truth nor view
+        tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {
                 t.name: sorted(map(tuple, connection.execute(select(t))), key=lambda row: repr(row)) for t in tables

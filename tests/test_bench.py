@@ -24,6 +24,8 @@ TINY = Sizes(
     page=10,
     pages=2,
     views=1,
+    requests=4,
+    streams=3,
     more=100,
 )
 
@@ -50,6 +52,14 @@ ROWS = [
     "replay: a past page of 10",
     "replay: a past view of all 60",
     "rebuild: all views",
+    "http: one ping a request, 4 connections",
+    "http: batches of 10 pings, 8 connections",
+    "http: batches of 40 pings, 4 connections",
+    "http: a page of 10 persons of 60",
+    "http: what changed after one ping",
+    "http: one ping to 3 streams, to the last of them",
+    "http: a revocation to 3 streams, to the last of them",
+    "http: one ping a request, 4 connections, 2 workers",
     "restart after kill -9: a new process, to its first answer",
     "memory: peak after a full view and 100 pings",
 ]
@@ -76,6 +86,6 @@ def test_the_bench_says_what_costs_what_as_json(capsys: pytest.CaptureFixture[st
     assert all(figure["name"].startswith(row) for figure, row in zip(figures, ROWS, strict=True))
     assert all(figure["value"] > 0 and figure["floors"] for figure in figures)
     assert all(floor["value"] > 0 and floor["ratio"] > 0 for figure in figures for floor in figure["floors"])
-    unseen = ("append: one ping a call, 2 callers", *ROWS[-2:])
+    unseen = ("append: one ping a call, 2 callers", "http: ", *ROWS[-2:])
     assert all(figure["costs"] or figure["name"].startswith(unseen) for figure in figures), "a profile is missing"
     assert all(figure["met"] is None for figure in figures), "an aim was judged at sizes that it does not speak of"

@@ -347,8 +347,8 @@ def read_at_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]
     first_time = threading.local()
     decided = Disclosure._decided
 
-    def meet(self: Disclosure, query: Query) -> Answer:
-        answer = decided(self, query)
+    def meet(self: Disclosure, decide: Any) -> Answer:
+        answer = decided(self, decide)
         if not getattr(first_time, "over", False):
             first_time.over = True
             both_decided.wait()
@@ -386,8 +386,8 @@ from hub.log.clock import SetClock
 hub = Hub.open(sys.argv[1], SetClock(datetime.fromisoformat(sys.argv[2])))
 decided = Disclosure._decided
 
-def meet(self, query):
-    answer = decided(self, query)
+def meet(self, decide):
+    answer = decided(self, decide)
     print("decided", flush=True)
     sys.stdin.readline()
     return answer

@@ -31,7 +31,7 @@ from hub.schemas import Kind, packaged
 FOLDER = Path(__file__).parents[1] / "schemas" / "avro"
 FILES = sorted(FOLDER.glob("*.avsc"))
 RELEASED = json.loads((Path(__file__).parent / "released-schemas.json").read_text())
-KINDS = {path.name: packaged().newest(path.name.rsplit(".", 2)[0]) for path in FILES}
+KINDS = {path.name: packaged().topic(path.name.removesuffix(".avsc")) for path in FILES}
 
 FORMATS = {
     "id": st.from_regex(r"[A-Za-z0-9:_-]{1,12}", fullmatch=True),

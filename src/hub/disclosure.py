@@ -179,10 +179,7 @@ class Disclosure:
         overtaken; returns None to have it decided again.
         """
         for _ in range(_TRIES):
-            with self._log.entries.snapshot() as (connection, end):
-                now = self._log.clock.now()
-                standing = self._views.at(connection, end.position)
-                decided = decide(standing, now if end.recorded_at is None else max(now, end.recorded_at))
+            decided = self._decided(decide)
             answer = self._commits.run(partial(self._write, write=write, decided=decided), rank="answer")
             if answer is not None:
                 return answer
@@ -195,6 +192,12 @@ class Disclosure:
         if answer is None:
             raise Busy("the same is asked for too often at once")
         return answer
+
+    def _decided(self, decide: Decide) -> Answer:
+        with self._log.entries.snapshot() as (connection, end):
+            now = self._log.clock.now()
+            standing = self._views.at(connection, end.position)
+            return decide(standing, now if end.recorded_at is None else max(now, end.recorded_at))
 
     def _write(self, append: Append, change: Change, *, write: Write, decided: Answer) -> Answer | None:
         stale = self._stale(append.connection, decided)

@@ -90,10 +90,15 @@ class Schemas:
             raise Misuse(f"the schema {name}.<version>.avsc is missing from this installation")
         return found
 
+    def topic(self, topic: str) -> Kind:
+        """One version of a kind, as the log names it. Raises KeyError where there is no schema of it."""
+        name, _, version = topic.rpartition(".")
+        return self._versions[name][int(version)]
+
     def decode(self, topic: str, encoded: bytes) -> dict[str, Any]:
         """The record of `topic` as its newest version reads it: fields that came later have their default."""
-        name, _, version = topic.rpartition(".")
-        written, newest = self._versions[name][int(version)], self._newest[name]
+        written = self.topic(topic)
+        newest = self._newest[written.name]
         record = written.decode(encoded)
         if written is newest:
             return record

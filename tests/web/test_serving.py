@@ -188,9 +188,11 @@ def test_when_there_is_too_much_the_urgent_is_let_in_and_taken_first() -> None:
         return [Event(source="m", id=f"{name}{number}", kind=kind) for number in range(count)]
 
     async def crowd() -> None:
-        first = [asyncio.create_task(inlet.take(said("location.reported", 1, f"first{n}-"))) for n in range(2)]
-        while inlet.taking < 2:
-            await asyncio.sleep(0)
+        first = []
+        for number in range(2):  # one for each of the inlet's threads
+            first.append(asyncio.create_task(inlet.take(said("location.reported", 1, f"first{number}-"))))
+            while inlet.taking <= number:
+                await asyncio.sleep(0)
         pings = asyncio.create_task(inlet.take(said("location.reported", 3, "ping")))
         await asyncio.sleep(0)
         with pytest.raises(Busy):

@@ -1,0 +1,45 @@
+"""What this machine gives, each figure beside a floor that was measured in the same run.
+
+A floor is the least that the work costs here without the hub: the same rows in a bare table, the same bytes
+through a bare cipher. Figure and floors take turns, round by round, so that a busy machine slows both and the
+ratio between them stays honest. The sizes are parameters; nothing here is ever asserted on a clock.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from hub.bench.figures import FULL, QUICK, Sizes
+from hub.bench.measures import Bench
+from hub.bench.report import described, load_average, progress, told
+
+
+def run(*, quick: bool, profile: bool, as_json: bool, sizes: Sizes | None = None) -> None:
+    """Measure on a temporary hub, and print: the machine, the command, and each figure with its floors.
+
+    profile: take each measure once more under the profiler, and say what costs what.
+    """
+    sizes = sizes or (QUICK if quick else FULL)
+    command = " ".join(["hub bench", *(["--quick"] if quick else []), *(["--profile"] if profile else [])])
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder, progress() as say:
+        machine = described(Path(folder))
+        figures = Bench(Path(folder), sizes, say, profile=profile).run()
+        machine["load_after"] = load_average()
+    seconds = time.perf_counter() - begun
+    if as_json:
+        said = {
+            "command": command,
+            "machine": machine,
+            "sizes": asdict(sizes),
+            "seconds": round(seconds, 1),
+            "figures": [asdict(figure) for figure in figures],
+        }
+        sys.stdout.write(json.dumps(said, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write("\n".join(told(command, machine, sizes, seconds, figures)) + "\n")
