@@ -128,6 +128,7 @@ class Doors:
         self._database, self._sizes, self._measure = database, sizes, measure
         self._loop = asyncio.new_event_loop()
         self._count = 0
+        self._lines: list[Line] = []
         self._environment = {n: v for n, v in os.environ.items() if not n.startswith("HUB_")}
         key = database.with_name("bench.key")
         key.write_text("00" * 32)
@@ -149,7 +150,14 @@ class Doors:
                 with self._serving(2) as port:
                     self._singles(port, floor, ", 2 workers")
         finally:
+            for line in self._lines:
+                line.close()
+            self._loop.run_until_complete(asyncio.sleep(0.05))  # transports close in the loop
             self._loop.close()
+
+    def _line(self, port: int) -> Line:
+        self._lines.append(Line(port))
+        return self._lines[-1]
 
     @contextmanager
     def _serving(self, workers: int) -> Iterator[int]:
@@ -161,15 +169,13 @@ class Doors:
 
     async def _ready(self, port: int) -> None:
         while True:
-            line = Line(port)
+            line = self._line(port)
             try:
                 await line.call("GET", "/readyz")
             except (HubError, OSError):
                 await asyncio.sleep(0.05)
             else:
                 return
-            finally:
-                line.close()
 
     def _wait(self, work: Awaitable[Any]) -> Any:
         return self._loop.run_until_complete(asyncio.wait_for(work, _LONGEST_S))
@@ -187,7 +193,7 @@ class Doors:
 
     def _posting(self, port: int, connections: int, requests: int, size: int) -> Trial:
         """So many requests of so many events each, over so many connections at once."""
-        lines = [Line(port) for _ in range(connections)]
+        lines = [self._line(port) for _ in range(connections)]
         kind = f"application/cloudevents{'' if size == 1 else '-batch'}+json"
 
         def prepare() -> Act:
@@ -234,7 +240,7 @@ class Doors:
             )
 
     def _getting(self, port: int, path: str) -> Trial:
-        line = Line(port)
+        line = self._line(port)
         return lambda: lambda: self._wait(line.call("GET", path))
 
     def _page(self, port: int, floor: int) -> None:
@@ -262,7 +268,7 @@ class Doors:
         return json.dumps({**event, "subject": name_of(0), "data": said}).encode()
 
     def _changes(self, port: int, floor: int) -> None:
-        line, path = Line(port), f"{VIEW}/changes{self._some()}"
+        line, path = self._line(port), f"{VIEW}/changes{self._some()}"
         since = json.loads(self._wait(line.call("GET", path)))["next"]
 
         def prepare() -> Act:
@@ -289,7 +295,7 @@ class Doors:
     def _streams(self, port: int, floor: int) -> None:
         count = self._sizes.streams
         streams = [Stream(port, f"{VIEW}/stream{self._some()}") for _ in range(count)]
-        line = Line(port)
+        line = self._line(port)
         for stream in streams:
             self._wait(stream.open())
         again = False
