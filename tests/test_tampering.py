@@ -96,8 +96,8 @@ def test_an_untouched_copy_verifies(copy: Path, verify: Verify) -> None:
 
 
 FACT, ENROLLED, DISCLOSED = (
-    f"(SELECT max(position) FROM log WHERE topic = '{topic}.1')"
-    for topic in ("location.reported", "person.enrolled", "view.disclosed")
+    f"(SELECT max(position) FROM log WHERE topic = '{topic}')"
+    for topic in ("location.reported.1", "person.enrolled.1", "view.disclosed.2")
 )
 STATE = {"version": 1, "month": 2, "nonce": 4, "commitment": 20, "box": 60, "tag": -1}
 
