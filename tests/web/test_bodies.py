@@ -15,7 +15,7 @@ import pytest
 
 from conftest import Town
 from doors import BATCH, STRUCTURED, Client, Process, Reply, cloudevent, served
-from hub.web import bodies
+from hub.web import bodies, protocol
 
 SUITE = Path(os.environ.get("HUB_SHARED", Path(__file__).parents[3] / "shared")) / "data/9-robustness/json-test-suite"
 PROBLEM = "application/problem+json"
@@ -182,6 +182,36 @@ def test_a_body_that_does_not_come_is_not_waited_for(
         connection.sendall(b'{"specversion"')
         assert answer() == 408
     assert end(town) == before
+    assert client.get("/livez").status == 200
+
+
+def head(client: Client, sent: bytes, more: bytes = b"") -> tuple[int, dict[str, Any]]:
+    """What is answered to bytes that are no whole request."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as connection:
+        connection.sendall(sent)
+        try:
+            for _ in range(40 if more else 0):
+                connection.sendall(more)
+        except ConnectionError:
+            pass  # it was told already
+        with connection.makefile("rb") as file:
+            status = int(file.readline().split()[1])
+            while file.readline().strip():
+                pass
+            return status, json.loads(file.read())
+
+
+def test_a_head_that_is_too_large_too_slow_or_none_is_told_in_the_same_shape(
+    home: tuple[Town, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = home
+    status, problem = head(client, b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", b"x" * 2_048)
+    assert (status, problem["type"]) == (431, "urn:saigai-hub:problem:head-too-large")
+    status, problem = head(client, b"nonsense\r\n\r\n")
+    assert (status, problem["type"]) == (400, "urn:saigai-hub:problem:not-read")
+    monkeypatch.setattr(protocol, "HEAD_S", 0.2)
+    status, problem = head(client, b"GET /livez HTTP/1.1\r\nHost: ")
+    assert (status, problem["type"]) == (408, "urn:saigai-hub:problem:too-slow")
     assert client.get("/livez").status == 200
 
 

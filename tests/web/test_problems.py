@@ -79,6 +79,7 @@ def test_every_problem_there_is_has_the_one_shape(home: tuple[Town, Client], mon
     assert seen["wrong-method"].headers["allow"] == "POST"
     see("not-acceptable", client.get(VIEW, headers={"Accept": NAME}, purpose="rescue"))
     see("too-large", client.call("PUT", "/v1/persons/x", NAME.encode() * 100_000))
+    see("head-too-large", client.get("/livez", headers={"X": NAME * 40_000}))
     see("wrong-media-type", client.call("POST", "/v1/events", NAME.encode(), headers={"Content-Type": "text/plain"}))
     see("refused", client.event(cloudevent("safety.answered", "e", "hanako", **data)))
     see("refused", client.event(cloudevent("safety.answered", "e", NAME, status="safe", note=PHONE)))

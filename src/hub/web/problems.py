@@ -27,6 +27,7 @@ TITLES = {
     "too-slow": (408, "The body did not arrive in time"),
     "too-large": (413, "The body is too large"),
     "wrong-media-type": (415, "The body is in a format that is not read here"),
+    "head-too-large": (431, "Path and headers are too large"),
     "refused": (422, "Refused"),
     "busy": (503, "The hub is busy"),
     "stopped": (503, "The hub has stopped"),

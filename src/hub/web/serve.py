@@ -22,6 +22,7 @@ from hub.errors import Misuse
 from hub.hub import Hub
 from hub.web import operation
 from hub.web.app import create
+from hub.web.protocol import Bounded
 
 _GRACE_S = 10
 _KEEP_ALIVE_S = 20
@@ -30,7 +31,7 @@ _LONGEST_WAIT = 2048
 
 SETTINGS: dict[str, Any] = {
     "loop": "uvloop",
-    "http": "httptools",
+    "http": Bounded,
     "ws": "none",
     "access_log": False,
     "log_config": None,
