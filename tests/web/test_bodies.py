@@ -98,6 +98,14 @@ def test_a_bad_body_is_answered_and_changes_nothing(home: tuple[Town, Client], n
     assert client.event(cloudevent("safety.answered", "after", "hanako", status="safe")).status == 201
 
 
+def test_a_name_that_is_said_twice_is_refused_though_either_would_do(home: tuple[Town, Client]) -> None:
+    _, client = home
+    event = json.dumps(cloudevent("safety.answered", "twice", "hanako", status="safe"))
+    twice = event.replace('"status": "safe"', '"status": "safe", "status": "injured"').encode()
+    reply = client.call("POST", "/v1/events", twice, headers={"Content-Type": STRUCTURED})
+    assert (reply.status, reply.json["errors"][0]["reason"]) == (400, "says a name twice in one object")
+
+
 def test_every_file_of_the_json_test_suite_is_answered_and_changes_nothing(home: tuple[Town, Client]) -> None:
     if not SUITE.is_dir():
         pytest.skip(f"no JSON test suite at {SUITE.parent.name}/{SUITE.name} beside the repository")

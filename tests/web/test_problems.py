@@ -68,6 +68,7 @@ def test_every_problem_there_is_has_the_one_shape(home: tuple[Town, Client], mon
 
     see("not-read", client.call("PUT", "/v1/persons/x", b"{" + NAME.encode()))
     see("not-read", client.get(VIEW, purpose="rescue", limit=PHONE))
+    see("not-read", client.get(VIEW, purpose="rescue", history=NAME))
     see("not-read", client.get(VIEW, **{"purpose": "rescue", NAME: PHONE}))
     see("not-read", client.get(VIEW, headers={"Hub-At-Least": PHONE}, purpose="rescue"))
     see("not-read", client.call("POST", "/v1/persons/hanako/blocks", {}, headers={"Idempotency-Key": "\t"}))
@@ -121,10 +122,13 @@ def slow(port: int) -> Reply:
 
 
 FAILING = f"""
+import logging
+
 from hub import directory
 
 
 def fail(self, *args):
+    logging.getLogger("library").error("{NAME} %s", "{PHONE}")
     raise LookupError("{NAME} {PHONE} {DIAGNOSIS}")
 
 
@@ -169,5 +173,6 @@ def test_nothing_of_a_person_is_in_any_log_line_metric_or_error(tmp_path: Path) 
     assert set().union(*lines) <= ALLOWED
     failed = [line for line in lines if line["event"] == "request failed"]
     assert [(line["error"], line["route"]) for line in failed] == [("LookupError", "/v1/persons/{person}/blocks")]
-    assert failed[0]["where"] == "sitecustomize.py:6"
+    assert [line["logger"] for line in lines if line["event"] == "library"] == ["library"]
+    assert failed[0]["where"] == "sitecustomize.py:9"
     assert {line["route"] for line in lines if "route" in line} >= {"/v1/persons/{person}", "/v1/events", "none"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -63,7 +64,12 @@ class Stream:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Process]:
     """Two workers over one database; aizu-city is registered, hanako has granted it everything."""
-    process = Process(tmp_path / "hub.sqlite3", workers=2)
+    (tmp_path / "patch").mkdir()
+    (tmp_path / "patch" / "sitecustomize.py").write_text("import hub.web.streams as s\ns._KEEP_ALIVE_S = 3600.0\n")
+    path = (
+        f"{tmp_path / 'patch'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # what is told was woken, not waited for
+    )
+    process = Process(tmp_path / "hub.sqlite3", workers=2, environment={"PYTHONPATH": path})
     client = process.client()
     recipient = {"class": "municipality", "areas": ["07202"], "purposes": ["rescue"]}
     assert client.call("PUT", "/v1/recipients/aizu-city", recipient).status == 201
