@@ -173,6 +173,6 @@ def test_nothing_of_a_person_is_in_any_log_line_metric_or_error(tmp_path: Path) 
     assert set().union(*lines) <= ALLOWED
     failed = [line for line in lines if line["event"] == "request failed"]
     assert [(line["error"], line["route"]) for line in failed] == [("LookupError", "/v1/persons/{person}/blocks")]
-    assert [line["logger"] for line in lines if line["event"] == "library"] == ["library"]
+    assert "library" in {line["logger"] for line in lines if line["event"] == "library"}
     assert failed[0]["where"] == "sitecustomize.py:9"
     assert {line["route"] for line in lines if "route" in line} >= {"/v1/persons/{person}", "/v1/events", "none"}
