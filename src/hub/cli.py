@@ -244,6 +244,28 @@ def emergencies(database: Database = None, at: At = None, as_json: Json = False)
 
 
 @app.command()
+def places(
+    kind: Annotated[str, typer.Option("--kind", help="hazard.reported or shelter.reported.")],
+    database: Database = None,
+    area: Annotated[str | None, typer.Option("--area", help="Only those in this area.")] = None,
+    at: At = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Every report, not only the newest of each place.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Hazards and shelters: the newest report of each, now or as known at a time. They name no person."""
+    with _hub(database) as hub:
+        rows = hub.directory.places(kind, area=area, time=_time(at), history=history)
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        drill = " (exercise)" if row["exercise"] else ""
+        _say(f"{row['recorded_at']}  {row['source']}  {row['event']}{drill}")
+
+
+@app.command()
 def replay(
     recipient: Annotated[str, typer.Option("--recipient", help="Who asked.")],
     purpose: Annotated[str, typer.Option("--purpose", help="What for.")],

@@ -237,6 +237,17 @@ def test_places_show_the_newest_of_each_now_and_then(home: tuple[Town, Client]) 
     assert client.get("/v1/places", kind="shelter.reported", at="noon").status == 400
 
 
+def test_the_command_line_shows_the_same_places(town: Town, hub_main: Any) -> None:
+    town.tell("shelter.reported", shelter="a", people=10, area="07202")
+    then = town.now.isoformat()
+    town.tell("shelter.reported", shelter="a", people=30, area="07202")
+    asked = ("places", "--kind", "shelter.reported", "--database", town.url, "--json")
+    [now] = json.loads(hub_main(*asked).out)
+    [before] = json.loads(hub_main(*asked, "--at", then).out)
+    assert (now["data"]["people"], before["data"]["people"]) == (30, 10)
+    assert hub_main("places", "--kind", "safety.answered", "--database", town.url).status == 1
+
+
 def test_a_kind_is_introduced_from_its_schema(town: Town, new_town: Any) -> None:
     bare = new_town("bare")
     with served().over(bare.hub) as client:
