@@ -220,6 +220,7 @@ class Doors:
             floors=[("a server that answers nothing", self._posting(floor, connections, count, 1), count)],
             aim=Aim(text="10,000/s", value=10_000),
             profiled=False,
+            alone=False,
         )
 
     def _events(self, port: int, floor: int) -> None:
@@ -237,6 +238,7 @@ class Doors:
                 floors=[("a server that answers nothing", self._posting(floor, connections, requests, size), count)],
                 aim=Aim(text="50,000/s", value=50_000),
                 profiled=False,
+                alone=False,
             )
 
     def _getting(self, port: int, path: str) -> Trial:
@@ -255,6 +257,7 @@ class Doors:
             aim=Aim(text="p95 under 20 ms", value=0.02),
             judged_by_p95=True,
             profiled=False,
+            alone=False,
         )
 
     def _some(self) -> str:
@@ -290,6 +293,7 @@ class Doors:
             rounds=self._sizes.pages,
             floors=[("a server that answers nothing", self._getting(floor, path), 1)],
             profiled=False,
+            alone=False,
         )
 
     def _streams(self, port: int, floor: int) -> None:
@@ -325,6 +329,7 @@ class Doors:
                 aim=Aim(text="within a second", value=1.0),
                 judged_by_p95=True,
                 profiled=False,
+                alone=False,
             )
         for stream in streams:
             stream.close()

@@ -111,10 +111,12 @@ class Bench:
         rounds: int | None = None,
         judged_by_p95: bool = False,
         profiled: bool = True,
+        alone: bool = True,
     ) -> Figure:
         """Take figure and floors in turns. count: operations in a round; each floor has its own.
 
-        profiled: False where the work is not this thread's, which is all that the profiler sees.
+        profiled: False where the work is not this thread's, which is all that the profiler sees. alone: False
+        where another process does the work, which would be counted among the others.
         """
         self._say(name)
         trials = [("", trial, count), *floors]
@@ -149,7 +151,7 @@ class Bench:
             aim=aim.text if aim else None,
             met=self._met(unit, p95 if judged_by_p95 else value, aim),
             on_cpu=round(cpu / wall, 2) if wall else None,
-            elsewhere=taken_elsewhere(before, jiffies()),
+            elsewhere=taken_elsewhere(before, jiffies()) if alone else None,
             costs=costs_of(trial()) if self._profile and profiled else (),
         )
         self.figures.append(figure)
