@@ -43,7 +43,8 @@ async def app(scope, receive, send):
 bound = socket.socket()
 bound.bind(("127.0.0.1", 0))
 print(f"http://127.0.0.1:{bound.getsockname()[1]}/", flush=True)
-config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_level="critical", access_log=False)
+config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_level="critical", access_log=False,
+                        timeout_keep_alive=600)
 uvicorn.Server(config).run([bound])
 """
 
