@@ -159,7 +159,7 @@ def costliest(stats: Stats) -> tuple[Cost, ...]:
             own=round(own / total, 3),
         )
         for name, (_, calls, own, cumulative, _) in stats.items()
-        if "/bench/" not in name[0] and not name[0].endswith("contextlib.py") and total
+        if "/hub/bench/" not in name[0] and not name[0].endswith("contextlib.py") and total
     ]
     return tuple(sorted(rows, key=lambda row: -row.cumulative)[:_COSTS])
 

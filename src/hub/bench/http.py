@@ -32,7 +32,7 @@ _LONGEST_S = 120
 """What does not come by then does not come."""
 
 _START = ("-c", "from hub.cli import main; main()")
-_PROFILED = ("-m", "hub.bench.profiled")
+_PROFILED = ("-c", f"from hub.bench.profiled import begin; begin(); {_START[1]}")
 
 Row = Callable[[int], Trial]
 """What is asked of the server at a port."""

@@ -1,4 +1,4 @@
-"""`hub` under the profiler, for the bench alone: `python -m hub.bench.profiled serve …`.
+"""A server under the profiler, for the bench alone: what is run after `begin`, in the same process.
 
 Every thread has a profiler of its own, by the processor time of that thread: to wait costs nothing here. A line on
 standard input names a file, into which goes what was spent so far, of all threads together.
@@ -18,6 +18,13 @@ Stats = dict[tuple[str, int, str], tuple[int, int, float, float, Any]]
 """As `pstats` has it: by function, calls without and with recursion, seconds alone and with what it calls."""
 
 _profiles: list[cProfile.Profile] = []
+
+
+def begin() -> None:
+    """Profile this thread, and every one that is started from now on."""
+    threading.Thread(target=_answer, daemon=True).start()  # before threads are profiled
+    threading.setprofile(_begin_thread)
+    _begin()
 
 
 def _begin() -> None:
@@ -65,12 +72,3 @@ def read(path: Path) -> Stats:
     """What `path` says was spent."""
     found: Stats = marshal.loads(path.read_bytes())  # noqa: S302 -- our own process wrote it
     return found
-
-
-if __name__ == "__main__":
-    from hub.cli import main
-
-    threading.Thread(target=_answer, daemon=True).start()  # before threads are profiled
-    threading.setprofile(_begin_thread)
-    _begin()
-    main()
