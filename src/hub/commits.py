@@ -41,6 +41,8 @@ class Commits:
         self._log, self._views = log, views
         self._waiting: deque[_Call[Any]] = deque()
         self._turn = threading.Lock()
+        self._erased: set[int] = set()
+        """Ordinals of persons whose erasure is recorded and whose keys are still there."""
         self.observe: Callable[[int, int], None] = lambda jobs, events: None
         """Told of each commit: how many jobs shared it, how many positions it took."""
         self.erase: Callable[[Sequence[bytes]], None] = lambda persons: None
@@ -98,16 +100,30 @@ class Commits:
                 call.error = error
 
     def _commit(self, together: Sequence[_Call[Any]]) -> None:
+        erasing: list[_Call[Any]] = []
         with self._log.entries.appending() as append, self._views.folding(append) as change:
-            results = [(call, call.job(append, change)) for call in sorted(together, key=_order)]
+            for call in sorted(together, key=_order):
+                before = len(change.erased)
+                call.result = [call.job(append, change)]
+                if len(change.erased) > before:
+                    erasing.append(call)
         self._views.committed(change, append.position)
-        for ordinal, _ in change.erased:
-            self._log.keyring.erase(ordinal)
-        if change.erased:
-            self.erase([self._views.persons.digest_of(ordinal) for ordinal, _ in change.erased])
-        for call, result in results:
-            call.result.append(result)
         self.observe(len(together), append.position - append.start.position)
+        self._erased |= {ordinal for ordinal, _ in change.erased}
+        try:
+            self._destroy()
+        except Exception as error:  # the others are durable; the next commit tries again
+            for call in erasing:
+                call.error = error
+
+    def _destroy(self) -> None:
+        """Destroy the keys of those whose erasure is recorded, and what is kept of them elsewhere (R15)."""
+        if not self._erased:
+            return
+        for ordinal in self._erased:
+            self._log.keyring.erase(ordinal)
+        self.erase([self._views.persons.digest_of(ordinal) for ordinal in self._erased])
+        self._erased = set()
 
 
 def _order(call: _Call[Any]) -> bool:

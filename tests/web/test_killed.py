@@ -58,9 +58,13 @@ class Writer(threading.Thread):
                 self.sent |= {event["id"] for event in events}
                 try:
                     if client is None or client.port != self.port:
+                        if client is not None:
+                            client.close()
                         client = Client(self.port or 0, timeout_s=20)
                     reply = client.batch(events) if len(events) > 1 else client.event(events[0])
                 except (OSError, http.client.HTTPException):
+                    if client is not None:
+                        client.close()
                     client = None
                     self.ending.wait(0.05)  # the server is gone; ask again until there is one
                     continue
