@@ -56,6 +56,7 @@ ROWS = [
     "http: batches of 10 pings, 8 connections",
     "http: batches of 40 pings, 4 connections",
     "http: a page of 10 persons of 60",
+    "http: a page of 10 persons of 60, 16 connections",
     "http: what changed after one ping",
     "http: one ping to 3 streams, to the last of them",
     "http: a revocation to 3 streams, to the last of them",
@@ -74,6 +75,7 @@ def test_the_bench_prints_every_figure_with_its_floor(capsys: pytest.CaptureFixt
     at = [next(i for i, line in enumerate(lines) if line.startswith(row)) for row in ROWS]
     assert at == sorted(at)
     assert all(lines[i + 1].startswith("  ") for i in at), "a figure stands without its floor"
+    assert any(line.startswith("  a request waited ") for line in lines)
     assert "settling the city" in told.err
 
 
@@ -86,6 +88,11 @@ def test_the_bench_says_what_costs_what_as_json(capsys: pytest.CaptureFixture[st
     assert all(figure["name"].startswith(row) for figure, row in zip(figures, ROWS, strict=True))
     assert all(figure["value"] > 0 and figure["floors"] for figure in figures)
     assert all(floor["value"] > 0 and floor["ratio"] > 0 for figure in figures for floor in figure["floors"])
-    unseen = ("append: one ping a call, 2 callers", "http: ", *ROWS[-2:])
+    asked = [figure for figure in figures if figure["waits"]]
+    assert [figure["name"] for figure in asked] == [
+        row for row in ROWS if row.startswith("http: ") and "connections" in row
+    ]
+    assert all(0 < figure["waits"][0] <= figure["waits"][1] for figure in asked)
+    unseen = ("append: one ping a call, 2 callers", "http: one ping a request, 4 connections, 2 workers", *ROWS[-2:])
     assert all(figure["costs"] or figure["name"].startswith(unseen) for figure in figures), "a profile is missing"
     assert all(figure["met"] is None for figure in figures), "an aim was judged at sizes that it does not speak of"

@@ -8,9 +8,12 @@ import os
 import pstats
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from hub.bench.profiled import Stats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +104,8 @@ class Figure:
 
     on_cpu: its share of one core meanwhile; well under 1 it waited, for the disk or for a core.
     elsewhere: the share of the machine that other processes took; None where the system does not say.
+    waits: the median and the 95th percentile of a request's wait, in seconds. load: over HTTP, the share of the
+    asking process in the processor time of asking and answering.
     """
 
     name: str
@@ -114,6 +119,8 @@ class Figure:
     on_cpu: float | None
     elsewhere: float | None
     costs: tuple[Cost, ...] = field(default=())
+    waits: tuple[float, float] | None = None
+    load: float | None = None
 
 
 def value_of(unit: str, count: int, seconds: float) -> float:
@@ -138,7 +145,11 @@ def costs_of(act: Act) -> tuple[Cost, ...]:
     """The functions that cost most, with what they call."""
     profiler = cProfile.Profile()
     profiler.runcall(act)
-    stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    return costliest(pstats.Stats(profiler).stats)  # type: ignore[attr-defined]
+
+
+def costliest(stats: Stats) -> tuple[Cost, ...]:
+    """The functions that cost most of what was profiled."""
     total = sum(own for _, _, own, _, _ in stats.values())
     rows = [
         Cost(
@@ -148,7 +159,7 @@ def costs_of(act: Act) -> tuple[Cost, ...]:
             own=round(own / total, 3),
         )
         for name, (_, calls, own, cumulative, _) in stats.items()
-        if "/bench/" not in name[0] and not name[0].endswith("contextlib.py") and total
+        if "/hub/bench/" not in name[0] and not name[0].endswith("contextlib.py") and total
     ]
     return tuple(sorted(rows, key=lambda row: -row.cumulative)[:_COSTS])
 
@@ -163,14 +174,32 @@ def _function(file: str, line: int, name: str) -> str:
 Jiffies = tuple[float, float, float]
 
 
-def jiffies() -> Jiffies | None:
-    """Seconds so far, over all cores: all, busy, and of these our own and our children's."""
+def cpu_of_group(group: int) -> float:
+    """Processor time so far of the processes of a group, in seconds; 0 where the system does not say."""
+    spent = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            found = path.read_text().rpartition(")")[2].split()
+            spent += (int(found[2]) == group) * (int(found[11]) + int(found[12]))
+    return spent / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_of(pid: int) -> float:
+    """Processor time so far of one process, in seconds; 0 where the system does not say."""
+    with suppress(OSError):
+        found = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(found[11]) + int(found[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def jiffies(ours: float = 0.0) -> Jiffies | None:
+    """Seconds so far, over all cores: all, busy, and of these our own, our children's, and `ours`."""
     try:
         ticks = [int(part) for part in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return None
     hertz, own = os.sysconf("SC_CLK_TCK"), os.times()
-    return sum(ticks) / hertz, (sum(ticks) - ticks[3] - ticks[4]) / hertz, sum(own[:4])
+    return sum(ticks) / hertz, (sum(ticks) - ticks[3] - ticks[4]) / hertz, sum(own[:4]) + ours
 
 
 def taken_elsewhere(

@@ -44,6 +44,14 @@ class Bare:
         """Take over what the hub's log holds up to `end`, so that both are of one size."""
         self.insert(self.rows(source, self._position, end), 10_000)
 
+    def end(self, source: Path) -> int:
+        """The last position of the hub's log."""
+        reader = sqlite3.connect(source)
+        try:
+            return int(reader.execute("SELECT max(position) FROM log").fetchone()[0])
+        finally:
+            reader.close()
+
     def rows(self, source: Path, after: int, end: int = 2**62) -> list[tuple[Any, ...]]:
         """Rows of the hub's log, as they stand."""
         reader = sqlite3.connect(source)

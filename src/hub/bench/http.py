@@ -1,7 +1,7 @@
 """The measures over HTTP, on loopback: a real `hub serve` over the city that the parts were measured on.
 
-The load comes from this process, over raw connections that cost little. The floor is a server of the same make
-that answers the same requests with nothing.
+The load comes from a process of its own. The floor is a server of the same make that answers the same requests with
+nothing, and for single events also the rows that they wrote, one a commit.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-from hub.bench.figures import Act, Aim, Sizes, Trial
+from hub.bench.figures import Act, Aim, Trial, costliest, cpu_of, slow_end
+from hub.bench.load import Load, Taken, loading, request
+from hub.bench.profiled import between
+from hub.bench.server import NOTHING, Line, Server, Stream, started
+from hub.bench.stage import Stage
 from hub.bench.town import PURPOSE, READER, name_of
 from hub.errors import HubError
 from hub.hub import Hub
@@ -30,143 +31,78 @@ VIEW = f"/v1/views/{READER}"
 _LONGEST_S = 120
 """What does not come by then does not come."""
 
-_START = "from hub.cli import main; main()"
-_NOTHING = """
-import socket, sys, uvicorn
+_START = ("-c", "from hub.cli import main; main()")
+_PROFILED = ("-c", f"from hub.bench.profiled import begin; begin(); {_START[1]}")
 
-async def app(scope, receive, send):
-    while scope["type"] == "http" and (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"{}"})
-
-bound = socket.socket()
-bound.bind(("127.0.0.1", 0))
-print(f"http://127.0.0.1:{bound.getsockname()[1]}/", flush=True)
-config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_level="critical", access_log=False,
-                        timeout_keep_alive=600)
-uvicorn.Server(config).run([bound])
-"""
-
-Measure = Callable[..., object]
+Row = Callable[[int], Trial]
+"""What is asked of the server at a port."""
 
 
-class Line:
-    """One connection; one request after the other."""
+class _Asked:
+    """What the load and the server took over the rounds of one row."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.load_s = self.server_s = 0.0
 
-    async def call(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
-        """The body of the answer. Raises HubError where it is none."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        writer.write(head.encode() + b"\r\n" + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = int(answer.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-        said = await reader.readexactly(length)
-        if int(answer[9:12]) >= 300:
-            raise HubError(f"the server answered {answer[9:12].decode()} to {method} {path.split('?')[0]}")
-        return said
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
-
-
-class Stream:
-    """An open stream; its messages, one after the other."""
-
-    def __init__(self, port: int, path: str) -> None:
-        self._port, self._path = port, path
-
-    async def open(self) -> None:
-        """Ask for it, and take the first message."""
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writer.write(f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        await self._reader.readuntil(b"\r\n\r\n")
-        await self.next()
-
-    async def next(self) -> bytes:
-        """The data of the next message."""
-        while True:
-            line = await self._reader.readuntil(b"\n")
-            if line.startswith(b"data: "):
-                return line[6:]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
-
-
-@contextmanager
-def _server(command: Sequence[str], environment: dict[str, str]) -> Iterator[int]:
-    """A server of its own process, and its port; it is gone afterwards."""
-    process = subprocess.Popen(  # noqa: S603 -- our own interpreter and arguments
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
-    try:
-        for line in process.stdout or ():
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-                yield int(found[1])
-                return
-        raise HubError("the server of the bench did not start")
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    def add(self, taken: Taken, server_s: float) -> None:
+        """One more round."""
+        self.waits += taken.waits
+        self.load_s, self.server_s = self.load_s + taken.cpu_s, self.server_s + server_s
 
 
 class Doors:
-    """The measures. measure: takes one figure with its floors, as `Bench.measure`."""
+    """The measures, over the stage's city; its own hub is closed by then."""
 
-    def __init__(self, database: Path, sizes: Sizes, measure: Measure) -> None:
-        self._database, self._sizes, self._measure = database, sizes, measure
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._sizes = stage, stage.sizes
         self._loop = asyncio.new_event_loop()
         self._count = 0
-        self._lines: list[Line] = []
+        self._lines: list[Line | Stream] = []
+        self._rows: list[tuple[int, Row]] = []
         self._environment = {n: v for n, v in os.environ.items() if not n.startswith("HUB_")}
-        key = database.with_name("bench.key")
+        key = stage.path.with_name("bench.key")
         key.write_text("00" * 32)
         self._environment["HUB_MASTER_KEY_FILE"] = str(key)
 
     def run(self) -> None:
         """Every measure over HTTP."""
         clock = WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-        hub = Hub.open(f"sqlite:///{self._database}", clock, master=bytes(32))
+        hub = Hub.open(f"sqlite:///{self._stage.path}", clock, master=bytes(32))
         hub.log.entries.accept_clock()
         hub.close()
         try:
-            with _server([sys.executable, "-c", _NOTHING], self._environment) as floor:
-                with self._serving(1) as port:
-                    self._events(port, floor)
-                    self._page(port, floor)
-                    self._changes(port, floor)
-                    self._streams(port, floor)
-                with self._serving(2) as port:
-                    self._singles(port, floor, ", 2 workers")
+            with started(["-c", NOTHING], self._environment) as floor, loading() as load:
+                with self._serving(1, floor, load) as server:
+                    self._events(server, floor, load)
+                    self._page(server, floor, load)
+                    self._changes(server, floor)
+                    self._streams(server, floor)
+                with self._serving(2, floor, load) as server:
+                    self._singles(server, floor, load, ", 2 workers")
+                if self._stage.profile:
+                    with self._serving(1, floor, load, _PROFILED) as server:
+                        self._profile(server)
         finally:
+            self._stage.ours = lambda: 0.0
             for line in self._lines:
                 line.close()
             self._loop.run_until_complete(asyncio.sleep(0.05))  # transports close in the loop
             self._loop.close()
 
     def _line(self, port: int) -> Line:
-        self._lines.append(Line(port))
-        return self._lines[-1]
+        line = Line(port)
+        self._lines.append(line)
+        return line
 
     @contextmanager
-    def _serving(self, workers: int) -> Iterator[int]:
-        url = f"sqlite:///{self._database}"
-        command = [sys.executable, "-c", _START, "serve", "--port", "0", "--database", url, "--workers", str(workers)]
-        with _server(command, self._environment) as port:
-            self._wait(self._ready(port))
-            yield port
+    def _serving(self, workers: int, floor: Server, load: Load, start: Sequence[str] = _START) -> Iterator[Server]:
+        url = f"sqlite:///{self._stage.path}"
+        command = [*start, "serve", "--port", "0", "--database", url, "--workers", str(workers)]
+        with started(command, self._environment) as server:
+            self._stage.ours = lambda: server.cpu_s() + floor.cpu_s() + cpu_of(load.pid)
+            self._wait(self._ready(server.port))
+            yield server
 
     async def _ready(self, port: int) -> None:
         while True:
@@ -181,6 +117,42 @@ class Doors:
     def _wait(self, work: Awaitable[Any]) -> Any:
         return self._loop.run_until_complete(asyncio.wait_for(work, _LONGEST_S))
 
+    def _profile(self, server: Server) -> None:
+        """Every row of one worker once more, on a server whose threads are profiled."""
+        file = self._stage.path.with_name("spent")
+        self._wait(self._grant_first(self._line(server.port)))  # what was revoked last is wanted again
+        for number, row in self._rows:
+            figure = self._stage.figures[number]
+            self._stage.say(f"{figure.name}: profiled")
+            act = row(server.port)()
+            before = server.spent(file)
+            act()
+            self._stage.figures[number] = replace(figure, costs=costliest(between(before, server.spent(file))))
+
+    def _measure(
+        self,
+        name: str,
+        unit: Literal["1/s", "s"],
+        server: Server,
+        row: Row,
+        floor: Row,
+        at_floor: int,
+        asked: _Asked | None = None,
+        **how: Any,
+    ) -> None:
+        """One figure; `how` as `Stage.measure` has it. at_floor: the port of the floor's server."""
+        count = how.get("count", 1)
+        floors = [("a server that answers nothing", floor(at_floor), count), *how.pop("floors", ())]
+        profiled = how.pop("profiled", True)
+        figure = self._stage.measure(name, unit, row(server.port), floors=floors, profiled=False, **how)
+        if asked is not None:
+            waits, spent_s = sorted(asked.waits), asked.load_s + asked.server_s
+            waited = waits[len(waits) // 2], slow_end(waits)
+            share = round(asked.load_s / spent_s, 2) if asked.server_s else None
+            self._stage.figures[-1] = replace(figure, waits=waited, load=share)
+        if profiled:
+            self._rows.append((len(self._stage.figures) - 1, row))
+
     def _body(self, count: int) -> bytes:
         """Pings: one event, or a batch."""
         events = []
@@ -192,74 +164,99 @@ class Doors:
             events.append({**event, "subject": person, "time": datetime.now(UTC).isoformat(), "data": said})
         return json.dumps(events[0] if count == 1 else events).encode()
 
-    def _posting(self, port: int, connections: int, requests: int, size: int) -> Trial:
-        """So many requests of so many events each, over so many connections at once."""
-        lines = [self._line(port) for _ in range(connections)]
+    def _asking(
+        self, load: Load, connections: int, make: Callable[[], Sequence[bytes]], server: Server, asked: _Asked
+    ) -> Row:
+        """What `make` gives, over so many connections at once; what the server takes goes into `asked`."""
+
+        def row(port: int) -> Trial:
+            def prepare() -> Act:
+                load.prepare(port, connections, make())
+                if port != server.port:
+                    return load.go
+
+                def act() -> None:
+                    before = server.cpu_s()
+                    taken = load.go()
+                    asked.add(taken, server.cpu_s() - before)
+
+                return act
+
+            return prepare
+
+        return row
+
+    def _posts(self, count: int, size: int) -> list[bytes]:
         kind = f"application/cloudevents{'' if size == 1 else '-batch'}+json"
+        return [request("POST", "/v1/events", self._body(size), kind) for _ in range(count)]
 
-        def prepare() -> Act:
-            waiting = [self._body(size) for _ in range(requests)]
-
-            async def send(line: Line) -> None:
-                while waiting:
-                    await line.call("POST", "/v1/events", waiting.pop(), kind)
-
-            async def all_of_them() -> None:
-                await asyncio.gather(*(send(line) for line in lines))
-
-            return lambda: self._wait(all_of_them())
-
-        return prepare
-
-    def _singles(self, port: int, floor: int, more: str = "") -> None:
-        count, connections = self._sizes.requests, min(64, self._sizes.requests)
+    def _singles(self, server: Server, floor: Server, load: Load, more: str = "") -> None:
+        count, connections, asked = self._sizes.requests, min(64, self._sizes.requests), _Asked()
+        row = self._asking(load, connections, lambda: self._posts(count, 1), server, asked)
         self._measure(
             f"http: one ping a request, {connections} connections{more}",
             "1/s",
-            self._posting(port, connections, count, 1),
+            server,
+            row,
+            row,
+            floor.port,
+            asked,
             count=count,
-            floors=[("a server that answers nothing", self._posting(floor, connections, count, 1), count)],
+            floors=[("the same rows, a commit each, and a random 16-byte key", self._rows_alone(count), count)],
             aim=Aim(text="10,000/s", value=10_000),
-            profiled=False,
-            alone=False,
+            profiled=not more,
         )
 
-    def _events(self, port: int, floor: int) -> None:
-        self._singles(port, floor)
+    def _rows_alone(self, count: int) -> Trial:
+        """The rows that the last round wrote, in a bare table, a commit each."""
+        bare, path = self._stage.bare[True], self._stage.path
+
+        def prepare() -> Act:
+            end = bare.end(path)
+            bare.follow(path, end - count)
+            rows = bare.rows(path, end - count, end)
+            return lambda: bare.insert(rows, 1)
+
+        return prepare
+
+    def _events(self, server: Server, floor: Server, load: Load) -> None:
+        self._singles(server, floor, load)
         for size, requests, connections in (
             (self._sizes.small, self._sizes.smalls * 2, 8),
             (self._sizes.large, self._sizes.larges * 2, 4),
         ):
-            count = size * requests
+            asked, make = _Asked(), partial(self._posts, requests, size)
+            row = self._asking(load, connections, make, server, asked)
             self._measure(
                 f"http: batches of {size:,} pings, {connections} connections",
                 "1/s",
-                self._posting(port, connections, requests, size),
-                count=count,
-                floors=[("a server that answers nothing", self._posting(floor, connections, requests, size), count)],
+                server,
+                row,
+                row,
+                floor.port,
+                asked,
+                count=size * requests,
                 aim=Aim(text="50,000/s", value=50_000),
-                profiled=False,
-                alone=False,
             )
 
-    def _getting(self, port: int, path: str) -> Trial:
-        line = self._line(port)
-        return lambda: lambda: self._wait(line.call("GET", path))
+    def _getting(self, path: str) -> Row:
+        def row(port: int) -> Trial:
+            line = self._line(port)
+            return lambda: lambda: self._wait(line.call("GET", path))
 
-    def _page(self, port: int, floor: int) -> None:
+        return row
+
+    def _page(self, server: Server, floor: Server, load: Load) -> None:
         size = min(self._sizes.page, self._sizes.persons)
         path = f"{VIEW}?purpose={PURPOSE}&limit={size}"
-        self._measure(
-            f"http: a page of {size} persons of {self._sizes.persons:,}",
-            "s",
-            self._getting(port, path),
-            rounds=self._sizes.pages,
-            floors=[("a server that answers nothing", self._getting(floor, path), 1)],
-            aim=Aim(text="p95 under 20 ms", value=0.02),
-            judged_by_p95=True,
-            profiled=False,
-            alone=False,
-        )
+        name = f"http: a page of {size} persons of {self._sizes.persons:,}"
+        aim = Aim(text="p95 under 20 ms", value=0.02)
+        one = self._getting(path)
+        rounds = self._sizes.pages
+        self._measure(name, "s", server, one, one, floor.port, rounds=rounds, aim=aim, judged_by_p95=True)
+        asked, count = _Asked(), self._sizes.pages * 2
+        row = self._asking(load, 16, lambda: [request("GET", path)] * count, server, asked)
+        self._measure(f"{name}, 16 connections", "1/s", server, row, row, floor.port, asked, count=count)
 
     def _some(self) -> str:
         """A query for the first twenty persons."""
@@ -271,8 +268,20 @@ class Doors:
         event = {"specversion": "1.0", "type": "location.reported", "source": "http", "id": f"first {self._count}"}
         return json.dumps({**event, "subject": name_of(0), "data": said}).encode()
 
-    def _changes(self, port: int, floor: int) -> None:
-        line, path = self._line(port), f"{VIEW}/changes{self._some()}"
+    def _changes(self, server: Server, floor: Server) -> None:
+        path = f"{VIEW}/changes{self._some()}"
+        self._measure(
+            "http: what changed after one ping",
+            "s",
+            server,
+            partial(self._changed, path),
+            self._getting(path),
+            floor.port,
+            rounds=self._sizes.pages,
+        )
+
+    def _changed(self, path: str, port: int) -> Trial:
+        line = self._line(port)
         since = json.loads(self._wait(line.call("GET", path)))["next"]
 
         def prepare() -> Act:
@@ -287,64 +296,71 @@ class Doors:
 
             return act
 
-        self._measure(
-            "http: what changed after one ping",
-            "s",
-            prepare,
-            rounds=self._sizes.pages,
-            floors=[("a server that answers nothing", self._getting(floor, path), 1)],
-            profiled=False,
-            alone=False,
-        )
+        return prepare
 
-    def _streams(self, port: int, floor: int) -> None:
-        count = self._sizes.streams
-        streams = [Stream(port, f"{VIEW}/stream{self._some()}") for _ in range(count)]
-        line = self._line(port)
-        for stream in streams:
-            self._wait(stream.open())
-        again = False
-
-        def pinged() -> Act:
-            self._wait(asyncio.sleep(0.3))  # streams at rest
-            return lambda: self._wait(self._told(streams, line, self._ping_first, b'"removed":[]'))
-
-        def revoked() -> Act:
-            nonlocal again
-            if not again:  # from then on there is one grant at a time
-                self._wait(self._told(streams, line, self._revoke_first, b'"persons":[]'))
-                again = True
-            self._wait(asyncio.sleep(0.3))
-            self._wait(self._told(streams, line, self._grant_first, b'"removed":[]'))
-            self._wait(asyncio.sleep(0.3))
-            return lambda: self._wait(self._told(streams, line, self._revoke_first, b'"persons":[]'))
-
-        floors = [("a server that answers nothing", self._getting(floor, "/"), 1)]
-        for name, trial in (("one ping to", pinged), ("a revocation to", revoked)):
+    def _streams(self, server: Server, floor: Server) -> None:
+        count, aim = self._sizes.streams, Aim(text="within a second", value=1.0)
+        for name, row in (("one ping to", self._pinged), ("a revocation to", self._revoked)):
             self._measure(
                 f"http: {name} {count} streams, to the last of them",
                 "s",
-                trial,
+                server,
+                row,
+                self._getting("/"),
+                floor.port,
                 rounds=self._sizes.rounds,
-                floors=floors,
-                aim=Aim(text="within a second", value=1.0),
+                aim=aim,
                 judged_by_p95=True,
-                profiled=False,
-                alone=False,
             )
+
+    def _open_streams(self, port: int) -> list[Stream]:
+        streams = [Stream(port, f"{VIEW}/stream{self._some()}") for _ in range(self._sizes.streams)]
         for stream in streams:
-            stream.close()
+            self._wait(stream.open())
+        self._lines += streams
+        return streams
+
+    def _pinged(self, port: int) -> Trial:
+        """From the acknowledgement of a ping to its arrival at the last stream."""
+        streams, line = self._open_streams(port), self._line(port)
+
+        def prepare() -> Act:
+            self._wait(asyncio.sleep(0.3))  # streams at rest
+            self._wait(self._ping_first(line))
+            return lambda: self._wait(self._heard(streams, b'"removed":[]'))
+
+        return prepare
+
+    def _revoked(self, port: int) -> Trial:
+        """From the acknowledgement of a revocation to the removal at the last stream."""
+        streams, line = self._open_streams(port), self._line(port)
+        first = True
+
+        def prepare() -> Act:
+            nonlocal first
+            if first:  # from then on there is one grant at a time
+                self._wait(self._told(streams, line, self._revoke_first, b'"persons":[]'))
+            first = False
+            self._wait(asyncio.sleep(0.3))
+            self._wait(self._told(streams, line, self._grant_first, b'"removed":[]'))
+            self._wait(asyncio.sleep(0.3))
+            self._wait(self._revoke_first(line))
+            return lambda: self._wait(self._heard(streams, b'"persons":[]'))
+
+        return prepare
 
     async def _told(
         self, streams: Sequence[Stream], line: Line, act: Callable[[Line], Awaitable[bytes]], wanted: bytes
     ) -> None:
         """Until the last of the streams is told what `act` did."""
+        await asyncio.gather(act(line), self._heard(streams, wanted))
 
+    async def _heard(self, streams: Sequence[Stream], wanted: bytes) -> None:
         async def heard(stream: Stream) -> None:
             while wanted not in await stream.next():
                 pass
 
-        await asyncio.gather(act(line), *(heard(stream) for stream in streams))
+        await asyncio.gather(*map(heard, streams))
 
     def _ping_first(self, line: Line) -> Awaitable[bytes]:
         return line.call("POST", "/v1/events", self._body_of_first(), "application/cloudevents+json")

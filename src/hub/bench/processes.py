@@ -27,13 +27,13 @@ from hub.log.clock import SetClock
 def fresh_process(target: Callable[..., None], *args: Any) -> Iterator[tuple[Any, Pipe]]:
     """A fresh Python process, and the end of a pipe to it; it is gone afterwards."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
+    ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *args), daemon=True)
     process.start()
     theirs.close()
     try:
         yield process, ours
-    except EOFError:
+    except (EOFError, ConnectionError):
         raise HubError("a process of the bench ended before it answered; what it said stands above") from None
     finally:
         process.kill()

@@ -111,6 +111,14 @@ def _lines(figure: Figure) -> Iterator[str]:
     yield f"{figure.name:<62}{value:>10} {p95:>10} {'':>8} {others:>7}  {aim}".rstrip()
     for floor in figure.floors:
         yield f"  {floor.name:<60}{_number(figure.unit, floor.value):>10} {'':>10} {floor.ratio:>8.1f}"
+    yield from _asked(figure)
+
+
+def _asked(figure: Figure) -> Iterator[str]:
+    if figure.waits is not None:
+        median, p95 = (_number("s", wait) for wait in figure.waits)
+        share = "" if figure.load is None else f"; the load took {figure.load:.0%} of the processor time"
+        yield f"  a request waited {median}, p95 {p95}{share}"
 
 
 def _spent(figure: Figure) -> Iterator[str]:
