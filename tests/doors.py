@@ -261,9 +261,16 @@ def _plain(value: Any) -> Any:
 
 
 class Process:
-    """A real `hub serve`, started and ended by its pid."""
+    """A real `hub serve`, started and ended by its pid. all_up: it is there once every worker answers."""
 
-    def __init__(self, database: Path, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        database: Path,
+        *,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
+        all_up: bool = True,
+    ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
         self._said = ""
         self._clients: list[Client] = []
@@ -288,7 +295,7 @@ class Process:
         else:
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
         self.announced = said
-        if workers > 1:
+        if workers > 1 and all_up:
             self.wait_for_workers(workers)
 
     def workers(self) -> set[int]:

@@ -123,7 +123,7 @@ class Load:
         return [writer.failed for writer in self.writers if writer.failed is not None]
 
     def start(self) -> Process:
-        process = Process(self.database, workers=2)
+        process = Process(self.database, workers=2, all_up=False)
         for writer in self.writers:
             writer.port = process.port
         return process
@@ -152,6 +152,7 @@ class Load:
 
     def kill_a_worker(self, process: Process) -> None:
         """One of the two; the parent starts another, which answers."""
+        process.wait_for_workers(2)
         killed = self.random.choice(sorted(process.workers()))
         os.kill(killed, signal.SIGKILL)
         while killed in process.workers():
