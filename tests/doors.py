@@ -299,7 +299,7 @@ class Process:
             self.wait_for_workers(workers)
 
     def workers(self) -> set[int]:
-        """The processes that answer; the parent alone does, where it has none."""
+        """The worker processes; none where the parent answers itself."""
         children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
         return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
