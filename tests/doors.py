@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -259,9 +261,16 @@ def _plain(value: Any) -> Any:
 
 
 class Process:
-    """A real `hub serve`, started and ended by its pid."""
+    """A real `hub serve`, started and ended by its pid. all_up: it is there once every worker answers."""
 
-    def __init__(self, database: Path, *, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        database: Path,
+        *,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
+        all_up: bool = True,
+    ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
         self._said = ""
         self._clients: list[Client] = []
@@ -285,6 +294,44 @@ class Process:
                 break
         else:
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
+        self.announced = said
+        if workers > 1 and all_up:
+            self.wait_for_workers(workers)
+
+    def workers(self) -> set[int]:
+        """The worker processes; none where the parent answers itself."""
+        children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
+        return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+    def wait_for_workers(self, count: int) -> None:
+        """Until so many answer: the first does so seconds before the last, and would be given every connection."""
+        deadline = time.monotonic() + 60
+        while True:
+            assert time.monotonic() < deadline, self.said()
+            client = Client(self.port)
+            with suppress(OSError, http.client.HTTPException):  # a worker that was killed takes connections with it
+                started = client.get("/metrics").body.decode()
+                workers = self.workers()
+                if len(workers) == count and all(f'worker="{worker}"' in started for worker in workers):
+                    client.close()
+                    return
+            client.close()
+            time.sleep(0.05)
+
+    def figures(self, name: str, total: int) -> dict[int, int]:
+        """A counter of /metrics by worker, once it comes to `total`: each worker leaves its own every two seconds."""
+        deadline = time.monotonic() + 60
+        found: Counter[int] = Counter()
+        while found.total() < total:
+            assert time.monotonic() < deadline, found
+            found.clear()
+            client = Client(self.port)
+            for line in client.get("/metrics").body.decode().splitlines():
+                if line.startswith(f"{name}{{"):
+                    found[int(line.split('worker="')[1].split('"')[0])] += int(float(line.rsplit(" ", 1)[1]))
+            client.close()
+            time.sleep(0.05)
+        return dict(found)
 
     def said(self) -> str:
         """What it logged, so far."""

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
 from hub.web.inlet import Inlet
+from hub.web.serve import _GRACE_S
 
 
 @pytest.fixture
@@ -50,6 +52,13 @@ def test_a_port_that_is_taken_is_misuse(
         done = command("serve", "--port", port, "--database", f"sqlite:///{tmp_path}/hub.sqlite3")
     assert done.returncode == 2
     assert f"port {port} cannot be listened on" in done.stderr
+
+
+def test_it_says_where_it_listens_and_whom_it_answers(process: Process) -> None:
+    assert f"http://127.0.0.1:{process.port}/v1" in process.announced
+    assert "/openapi.json" in process.announced
+    assert "Nobody is asked who they are yet: it answers this machine alone." in process.announced
+    assert process.client().get("/readyz").json == {"status": "ready"}
 
 
 def test_a_request_from_another_site_is_refused(process: Process) -> None:
@@ -101,7 +110,9 @@ def test_the_figures_of_all_workers_are_in_one_text(process: Process) -> None:
     assert 'route="/v1/views/{recipient}"' in text
 
 
-def test_a_clock_that_is_not_trusted_makes_it_unready_but_alive(tmp_path: Path) -> None:
+def test_a_clock_that_is_not_trusted_makes_it_unready_but_alive(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     database = tmp_path / "hub.sqlite3"
     hub = Hub.open(f"sqlite:///{database}", SetClock(datetime.now(UTC) - timedelta(days=9)))
     hub.init()
@@ -115,12 +126,29 @@ def test_a_clock_that_is_not_trusted_makes_it_unready_but_alive(tmp_path: Path) 
         assert "hub clock accept" in unready.json["detail"]
         refused = client.call("PUT", "/v1/persons/hanako", {"areas": []})
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert command("clock", "accept", "--database", f"sqlite:///{database}").returncode == 0
+        assert client.get("/readyz").status == 200
+        assert client.call("PUT", "/v1/persons/hanako", {"areas": []}).status == 201
     finally:
         process.kill()
 
 
+def test_an_idle_connection_does_not_hold_up_the_stop(process: Process) -> None:
+    idle = [Client(process.port) for _ in range(6)]
+    for client in idle:
+        assert client.get("/livez").status == 200
+    begun = time.monotonic()
+    assert process.stop() == 0
+    assert time.monotonic() - begun < _GRACE_S, "it waited for who asks nothing"
+    for client in idle:
+        client.close()
+
+
 def test_it_stops_without_losing_what_it_took_in(tmp_path: Path) -> None:
-    """Who was answered is in the log; who was not was cut off before anything of theirs was."""
+    """Whoever was answered 201 is in the log; of whoever was answered 503, or was cut off, nothing is.
+
+    So a request that was begun is answered, or its connection is closed before any event of it is appended.
+    """
     database = tmp_path / "hub.sqlite3"
     process = Process(database, workers=2)
     first = process.client()
@@ -163,6 +191,7 @@ def test_it_stops_without_losing_what_it_took_in(tmp_path: Path) -> None:
         there = {entry.event.id for entry in hub.log.scan(connection) if isinstance(entry, Entry)}
     hub.close()
     assert set(answered) <= there
+    assert len(unanswered) == 8
     assert set(unanswered) & there == set()
 
 
@@ -236,3 +265,22 @@ def test_log_lines_are_json_with_the_route_instead_of_the_path(process: Process)
     lines = [json.loads(line) for line in process.said().splitlines()]
     assert {line["route"] for line in lines if line["event"] == "request"} == {"/v1/persons/{person}/grants", "none"}
     assert "hanako" not in process.said()
+
+
+def test_log_lines_of_two_workers_do_not_run_together(process: Process) -> None:
+    def ask() -> None:
+        client = Client(process.port)
+        for _ in range(150):
+            client.get("/v1/nothing/here")
+        client.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    process.stop()
+    lines = [json.loads(line) for line in process.said().splitlines()]
+    asked = [line for line in lines if line["event"] == "request" and line["route"] == "none"]
+    assert len(asked) == 150 * 12
+    assert len({line["worker"] for line in asked}) == 2

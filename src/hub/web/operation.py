@@ -42,7 +42,10 @@ def _only_allowed(_: Any, __: str, said: Any) -> Any:
 
 
 def configure_logs(worker: int) -> None:
-    """Write JSON lines to standard error, fields from the allow-list alone."""
+    """Write JSON lines to standard error, fields from the allow-list alone.
+
+    Each line and its end are one write: workers share the file, and would run their lines together.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -52,7 +55,7 @@ def configure_logs(worker: int) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
