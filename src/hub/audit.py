@@ -110,10 +110,16 @@ class Audit:
             moment = Moment(position=Position(position), time=time)
             yield standing, moment, following is not None and time > following
 
-    def emergencies(self, time: datetime | None = None) -> list[dict[str, Any]]:
-        """Every emergency as it stood at `time` (default: now), by since: proposed, active or ended."""
+    def emergencies(self, time: datetime | None = None, *, details: bool = False) -> list[dict[str, Any]]:
+        """Every emergency as it stood at `time` (default: now), by since: proposed, active or ended.
+
+        details: also who, whether one officer alone, whether by mistake, and what waits for a confirmation.
+        """
         with self._past(None, time) as (standing, moment, _):
-            rows = [_emergency(found, moment.time) for found in standing.city.emergencies.values()]
+            rows = [
+                _emergency(found, moment.time) | (_details(found, moment.time) if details else {})
+                for found in standing.city.emergencies.values()
+            ]
         return sorted(rows, key=lambda row: (row["since"], row["emergency"]))
 
     def replay(
@@ -213,6 +219,12 @@ class Audit:
             rows = [_entry_row(entry) for entry in self._log.scan(connection, after=after, stop=stop)]
         self._looked({"events": {"after": after, "limit": limit}}, end, None, len(rows), actor)
         return rows
+
+    def looked(self, asked: Any, *, actor: str | None, recipient: str | None = None, count: int = 0) -> None:
+        """Append `view.audited` for a look at what is kept, by `actor`: asked is what was asked, without a name."""
+        with self._log.entries.snapshot() as (_, end):
+            pass
+        self._looked(asked, end, recipient, count, actor)
 
     def _looked(self, asked: Any, end: Head, recipient: str | None, count: int, actor: str | None) -> None:
         kind = self._log.schemas.kind(AUDITED)
@@ -323,6 +335,19 @@ def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:
         "until": timestamp(last.until if last.lifted_at is None else min(last.until, last.lifted_at)),
         "exercise": emergency.exercise,
         "state": state,
+    }
+
+
+def _details(emergency: Emergency, time: datetime) -> dict[str, Any]:
+    waiting = emergency.proposed if emergency.proposed and time < emergency.proposed.until else None
+    last = emergency.declarations[-1] if emergency.declarations else None
+    proposed = waiting and {"areas": sorted(waiting.areas), "until": timestamp(waiting.until), "by": waiting.by}
+    said = last or emergency.proposed or emergency.withdrawn
+    return {
+        "by": said.by if said else None,
+        "alone": last.alone if last else False,
+        "mistaken": last.mistaken if last else False,
+        "proposed": proposed,
     }
 
 

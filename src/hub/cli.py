@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hub.hub import Hub
+    from hub.identity.settings import Identity
     from hub.log.clock import Clock, SetClock
+    from hub.web.gate import Gate
 
 DATABASE = "HUB_DATABASE_URL"
 MASTER_KEY = "HUB_MASTER_KEY_FILE"
 POLICY = "HUB_HAZARD_POLICY"
+IDENTITY = "HUB_IDENTITY"
 DEFAULT_DATABASE = "sqlite:///hub-data/hub.sqlite3"
 
 app = typer.Typer(
@@ -168,27 +171,90 @@ def init(database: Database = None) -> None:
     _say("The database is ready." if done else "The database was ready already; nothing was changed.")
 
 
+@dataclass(frozen=True)
+class _Gating:
+    """How the gate of a worker is opened; a fresh process can be handed it."""
+
+    url: str
+    identity_file: str | None = None
+
+    @property
+    def local_key(self) -> Path:
+        """Where the local issuer's key stands: beside the database."""
+        from hub.log.database import parse_url
+
+        return Path(parse_url(self.url).database or "").with_name("local-issuer.key")
+
+    def identity(self) -> Identity:
+        """Who is believed. Raises Misuse where the file does not say it well."""
+        from hub.errors import Misuse
+        from hub.identity import local, settings
+
+        if self.identity_file is None:
+            return local.identity()
+        try:
+            content = Path(self.identity_file).read_bytes()
+        except OSError:
+            raise Misuse(f"{IDENTITY} names no file that can be read") from None
+        return settings.load(content, os.environ)
+
+    def __call__(self, hub: Hub) -> Gate:
+        from hub.identity.local import LocalIssuer
+        from hub.web.gate import Gate
+
+        own = LocalIssuer(self.local_key) if self.identity_file is None else None
+        return Gate(hub, self.identity(), own)
+
+
 @app.command()
 def serve(
     database: Database = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen on; loopback alone.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on; loopback alone without an identity file.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes over the one database.")] = 1,
 ) -> None:
     """Answer over HTTP: events in, answers out. Ends on SIGTERM or Ctrl+C, without losing what it took in."""
     from hub.web import serve as web
 
-    bound = web.listen(host, port)
     opening = _opening(database, create=True)
+    gating = _Gating(opening.url, os.environ.get(IDENTITY))
+    identity = gating.identity()
+    bound = web.listen(host, port, identity=gating.identity_file is not None)
     hub = opening()
     fresh = hub.init()
+    gating(hub)
     hub.close()
     if fresh:
         _say("The database is ready: kinds and areas are introduced.")
     shown = f"[{host}]" if ":" in host else host
     _say(f"http://{shown}:{bound.getsockname()[1]}/v1  (OpenAPI: /openapi.json)")
-    _say("Nobody is asked who they are yet: it answers this machine alone. Whoever can log in here may ask anything.")
-    web.serve(opening, bound, workers)
+    if gating.identity_file is None:
+        _say("For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`.")
+    else:
+        _say(f"Tokens are taken from: {', '.join(issuer.issuer for issuer in identity.issuers)}")
+    web.serve(opening, gating, bound, workers, identity.hosts)
+
+
+@app.command()
+def token(
+    as_: Annotated[
+        str,
+        typer.Option("--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID[@RECIPIENT], operator, auditor."),
+    ],
+    database: Database = None,
+    hours: Annotated[int, typer.Option("--hours", min=1, max=24, help="How long it holds.")] = 8,
+) -> None:
+    """A token of the local issuer, for trying the hub out on this machine. Never where an identity file is set."""
+    from hub.errors import Misuse
+    from hub.identity.local import LocalIssuer, claims_of
+
+    if os.environ.get(IDENTITY):
+        raise Misuse(f"{IDENTITY} is set: tokens come from its issuers alone")
+    claims = claims_of(as_)
+    gating = _Gating(_opening(database, create=True).url)
+    _say(LocalIssuer(gating.local_key).token(claims, now=time.time(), lifetime_s=hours * 3600))
 
 
 @app.command("import")
@@ -314,7 +380,7 @@ def _show_answer(body: bytes, as_json: bool) -> None:
 
 
 def _actor() -> str:
-    """Who runs the command, as the machine knows it; identity comes with a later release."""
+    """Who runs the command, as the machine knows it."""
     import getpass
 
     try:

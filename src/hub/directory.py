@@ -17,6 +17,7 @@ from hub.events import Entry, To
 from hub.log.log import Log
 from hub.policy import Policy
 from hub.schemas import Kind
+from hub.views.policies import CITY
 from hub.views.views import Standing, Views
 
 Row = dict[str, Any]
@@ -76,6 +77,24 @@ class Directory:
             ],
         )
 
+    def delegated(self, person: str, delegate: str) -> bool:
+        """Whether `delegate` may act for the person now (R16); for someone who is not enrolled never."""
+        return delegate in self.acts_for([person], delegate)
+
+    def acts_for(self, persons: Iterable[str], delegate: str) -> frozenset[str]:
+        """For whom among `persons` the delegate may act now (R16)."""
+        found = set()
+        with self._log.entries.snapshot() as (connection, end):
+            standing = self._views.at(connection, end.position)
+            now = self._log.clock.now()
+            now = now if end.recorded_at is None else max(now, end.recorded_at)
+            ordinals = {self._ordinal(person): person for person in persons}
+            present = [o for o in ordinals if self._views.persons.enrolled_by(o, end.position)]
+            for ordinal, policy in standing.policies(present).items():
+                if policy.delegated(delegate, now):
+                    found.add(ordinals[ordinal])
+        return frozenset(found)
+
     def _ordinal(self, person: str) -> int:
         ordinal = self._views.persons.ordinal(person)
         return 0 if ordinal is None else ordinal
@@ -103,6 +122,30 @@ class Directory:
             for _, found in sorted(city.recipients.items())
             if not found.retired
         ]
+
+    def overrides(self) -> list[Row]:
+        """Every override that was opened, newest first; persons are counted, not named."""
+        with self._log.entries.snapshot() as (connection, end):
+            city = self._views.at(connection, end.position).city
+            opened = self._views.pointers.events(connection, CITY, end.position, ["override.opened", "override.closed"])
+            now = self._log.clock.now()
+        rows: dict[str, Row] = {}
+        for entry in opened:
+            data = entry.event.data
+            if entry.event.kind == "override.closed":
+                if data["override"] in rows and rows[data["override"]]["until"] > timestamp(entry.recorded_at):
+                    rows[data["override"]]["until"] = timestamp(entry.recorded_at)
+                continue
+            name = data["override"]
+            rows[name] = {
+                **{part: data[part] for part in ("override", "recipient", "basis", "kinds", "purposes", "reason", "actor")},
+                "areas": data["areas"] or [],
+                "persons_count": len(data["persons"] or ()),
+                "since": timestamp(entry.recorded_at),
+                "until": timestamp(data["until"]),
+                "state": "open" if name in city.overrides and now < data["until"] else "ended",
+            }
+        return list(rows.values())[::-1]
 
     def kinds(self) -> list[Row]:
         """Every kind of fact that was introduced, or of which this hub has a schema, by name."""

@@ -39,6 +39,7 @@ from hub.log.sealing import CITY, Gone
 from hub.rules import Ask, Decision, Moment, Opening, Permit, Reading, levels_of
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
+REFUSED = "view.refused"
 FORMAT = "view/1"
 FEED_FORMAT = "changes/1"
 RULES = 1
@@ -170,6 +171,25 @@ class Disclosure:
             return None if answer is None else self.append(append, change, answer, query, actor, request, claim)
 
         return self.confirmed(decide, write)
+
+    def refuse(self, recipient: str, purpose: str | None, *, actor: str) -> None:
+        """Append `view.refused`: someone asked in the name of a recipient for whom they may not."""
+        kind = self._log.schemas.kind(REFUSED)
+        data = {
+            "recipient": recipient if is_id(recipient) else "",
+            "purpose": purpose if is_id(purpose) else None,
+            "actor": actor,
+            "reason": "the caller may not ask for this recipient",
+        }
+        record = kind.encode(data)
+
+        def job(append: Append, change: Change) -> None:
+            event = Event(source=HUB, id=f"refused-{append.position + 1}", kind=REFUSED, data=kind.decode(record))
+            identity = self._log.identify(event)
+            entry = self._log.add(append, event, kind, record, received_at=append.now, identity=identity)
+            change.append(entry, identity, NO_CLAIM)
+
+        self._commits.run(job, rank="answer")
 
     def confirmed(self, decide: Decide, write: Write) -> Answer:
         """Decide on a snapshot, then have `write` append it under the head lock, or its likeness of before.

@@ -255,6 +255,17 @@ class ConsentDeclined:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PreferencesChanged:
+    """How often the person wishes to be asked: a default for new grants, and for single recipients."""
+
+    person: str
+    ask: Ask | None = None
+    recipients: Mapping[str, Ask] = field(default_factory=dict)
+    language: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockAdded:
     person: str
     to: To
@@ -291,6 +302,7 @@ class EmergencyDeclared:
     policy_sha256: str | None = None
     cause: str | None = None
     by: str | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -299,6 +311,7 @@ class EmergencyLifted:
     policy_sha256: str | None = None
     cause: str | None = None
     by: str | None = None
+    mistaken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -354,6 +367,7 @@ PersonControl = (
     | ConsentRevoked
     | ConsentRequested
     | ConsentDeclined
+    | PreferencesChanged
     | BlockAdded
     | BlockRemoved
     | FactRetracted
@@ -392,6 +406,7 @@ CONTROLS: dict[str, type[Control]] = {
     "consent.revoked": ConsentRevoked,
     "consent.requested": ConsentRequested,
     "consent.declined": ConsentDeclined,
+    "preferences.changed": PreferencesChanged,
     "block.added": BlockAdded,
     "block.removed": BlockRemoved,
     "emergency.proposed": EmergencyProposed,

@@ -34,6 +34,7 @@ from hub.events import (
     OverrideOpened,
     PersonControl,
     PersonErased,
+    PreferencesChanged,
     RecipientRegistered,
     RelationAdded,
     RelationEnded,
@@ -383,7 +384,14 @@ def check_delegate(said: PersonControl, policy: Policy, append: Append) -> None:
     active = policy.delegated(by, append.now)
     kind = _kind_of(said)
     match said:
-        case ConsentGranted() | ConsentRevoked() | ConsentDeclined() | BlockAdded() | BlockRemoved():
+        case (
+            ConsentGranted()
+            | ConsentRevoked()
+            | ConsentDeclined()
+            | PreferencesChanged()
+            | BlockAdded()
+            | BlockRemoved()
+        ):
             if not active:
                 raise Refused("no delegation is active for who did this", rule="R16", path="by", kind=kind)
         case DelegationAdded() | DelegationEnded() | RelationAdded() | RelationEnded() | PersonErased():

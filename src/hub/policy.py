@@ -42,6 +42,7 @@ from hub.events import (
     PersonErased,
     PersonMoved,
     Position,
+    PreferencesChanged,
     RecipientRegistered,
     RecipientRetired,
     RelationAdded,
@@ -143,7 +144,9 @@ class Policy:
                 return replace(self, blocks={**self.blocks, event.to: block})
             case BlockRemoved():
                 return replace(self, blocks=_without(self.blocks, event.to))
-            case IdentityLinked() | IdentityUnlinked() | ConsentRequested() | ConsentDeclined() | FactRetracted():
+            case IdentityLinked() | IdentityUnlinked() | FactRetracted():
+                return self
+            case ConsentRequested() | ConsentDeclined() | PreferencesChanged():
                 return self
         assert_never(event)
 
@@ -180,6 +183,7 @@ class KindTerms:
     """What was said when a kind was introduced."""
 
     position: Position
+    introduced_at: datetime
     ttl_s: int | None
     latest_by: tuple[str, ...]
     roster: bool
@@ -200,12 +204,19 @@ class Recipient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """One declaration of an emergency; `lifted_at` where a lifting followed it before the next one."""
+    """One declaration of an emergency; `lifted_at` where a lifting followed it before the next one.
+
+    by: who declared or proposed it; None for the hub itself. alone: whether one officer did. mistaken: whether it
+    was undone.
+    """
 
     areas: tuple[str, ...]
     recorded_at: datetime
     until: datetime
     lifted_at: datetime | None = None
+    by: str | None = None
+    alone: bool = False
+    mistaken: bool = False
 
     def continued_by(self, following: Declaration) -> bool:
         """Whether `following`, the next declaration of the same id, goes on with the same run (R10)."""
@@ -268,7 +279,13 @@ class City:
         """The city after `event`, which took `position` at `recorded_at`."""
         match event:
             case KindIntroduced():
-                terms = KindTerms(position=position, ttl_s=event.ttl_s, latest_by=event.latest_by, roster=event.roster)
+                terms = KindTerms(
+                    position=position,
+                    introduced_at=recorded_at,
+                    ttl_s=event.ttl_s,
+                    latest_by=event.latest_by,
+                    roster=event.roster,
+                )
                 return self._with(kinds={**self.kinds, event.kind: terms})
             case AreaIntroduced():
                 contains = {**self.contains, event.area: event.contains}
@@ -325,9 +342,10 @@ class City:
     def _declared(self, event: EmergencyProposed | EmergencyDeclared, recorded_at: datetime) -> Emergency:
         before = self.emergencies.get(event.emergency)
         known = before or Emergency(id=event.emergency, hazard=event.hazard, exercise=event.exercise)
-        said = Declaration(areas=event.areas, recorded_at=recorded_at, until=event.until)
+        said = Declaration(areas=event.areas, recorded_at=recorded_at, until=event.until, by=event.by)
         if isinstance(event, EmergencyProposed):
             return replace(known, proposed=said)
+        said = replace(said, alone=event.alone)
         return replace(
             known,
             hazard=event.hazard,
@@ -342,7 +360,7 @@ class City:
             withdrawn = replace(known.proposed, lifted_at=recorded_at) if known.proposed else known.withdrawn
             return replace(known, proposed=None, withdrawn=withdrawn)
         *earlier, last = known.declarations
-        lifted = last if last.lifted_at else replace(last, lifted_at=recorded_at)
+        lifted = last if last.lifted_at else replace(last, lifted_at=recorded_at, mistaken=event.mistaken)
         return replace(known, declarations=(*earlier, lifted), proposed=None)
 
 

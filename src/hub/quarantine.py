@@ -90,8 +90,8 @@ class Item:
     kept: bool
 
 
-Translate = Callable[[str, bytes], Sequence[Event]]
-"""The events of a payload that came by a door. Raises PayloadError."""
+Translate = Callable[[str, str | None, bytes], Sequence[Event]]
+"""The events of a payload that came by a door, from a source. Raises PayloadError or Refused."""
 
 
 class Quarantine:
@@ -215,6 +215,10 @@ class Quarantine:
 
     def open(self, item: str) -> tuple[str, str, bytes]:
         """By which door an item came, its media type and its payload. Raises PayloadError where there is none."""
+        via, media_type, _, payload = self._whole(item)
+        return via, media_type, payload
+
+    def _whole(self, item: str) -> tuple[str, str, str | None, bytes]:
         with self._log.entries.snapshot() as (connection, _):
             row = connection.execute(select(parked).where(parked.c.item == item)).first()
         try:
@@ -223,18 +227,18 @@ class Quarantine:
             said = {}
         if row is None or not said.get("payload"):
             raise PayloadError("is no item of the quarantine whose payload is kept", path="item")
-        return row.via, said["media_type"], base64.b64decode(said["payload"])
+        return row.via, said["media_type"], said["source"], base64.b64decode(said["payload"])
 
     def replay(self, item: str, translate: Translate, payload: bytes | None = None) -> list[Result]:
         """Hand an item to intake again, mended where `payload` is given; it is gone once all of it was taken.
 
-        Raises PayloadError where it still cannot be read; then, and where an event is refused again, the item
-        stays, with the new reason.
+        Raises PayloadError where it still cannot be read, Refused where it may not be said so; then, and where an
+        event is refused again, the item stays, with the new reason.
         """
-        via, _, kept = self.open(item)
+        via, _, source, kept = self._whole(item)
         try:
-            results = self._intake.take(translate(via, kept if payload is None else payload))
-        except PayloadError as error:
+            results = self._intake.take(translate(via, source, kept if payload is None else payload))
+        except (PayloadError, Refused) as error:
             self._change_reason(item, error)
             raise
         refused = next((result.error for result in results if result.error is not None), None)

@@ -24,13 +24,14 @@ from hub.events import (
 )
 from hub.log.database import insert_many
 from hub.log.log import Log
-from hub.log.recorder import Number, metadata
+from hub.log.recorder import Number, log, metadata
 from hub.policy import ALL, City, Policy
 from hub.views.persons import Persons
 
 FOREVER = 2**62
 CITY = 0
 _NOBODY = 0
+_MOST_VERSIONS = 10
 
 policy = Table(
     "policy",
@@ -111,6 +112,18 @@ class Policies:
         """The position of the last event of the city's policy at `position`."""
         query = select(policy.c.position).where(policy.c.person == CITY, policy.c.position <= position)
         return connection.scalar(query.order_by(policy.c.position.desc()).limit(1)) or 0
+
+    def events(self, connection: Connection, subject: int, end: int, kinds: Iterable[str] = ()) -> list[Entry]:
+        """The control events about a person (or the city, 0) up to `end`, in order; only of some kinds, if any are named.
+
+        What cannot be read any more is left out.
+        """
+        query = select(policy.c.position).where(policy.c.person == subject, policy.c.position <= end)
+        topics = [f"{kind}.{version}" for kind in kinds for version in range(1, _MOST_VERSIONS)]
+        if topics:
+            query = query.join(log, log.c.position == policy.c.position).where(log.c.topic.in_(topics))
+        entries = self._log.read(connection, connection.scalars(query))
+        return [entry for at in sorted(entries) if isinstance(entry := entries[at], Entry)]
 
     def read(self, connection: Connection, ordinals: Sequence[int], position: int) -> dict[int, tuple[Held, bool]]:
         """The policies at `position`, each with whether it is also the newest there is."""

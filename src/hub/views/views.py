@@ -31,7 +31,14 @@ DISCLOSED = "view.disclosed"
 
 _CACHED = 200_000
 _RELOAD = 20_000
-_UNFOLDED = ("identity.linked", "identity.unlinked", "consent.requested", "consent.declined", "fact.retracted")
+_UNFOLDED = (
+    "identity.linked",
+    "identity.unlinked",
+    "consent.requested",
+    "consent.declined",
+    "preferences.changed",
+    "fact.retracted",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,14 @@ class Views:
             data = entry.event.data if isinstance(entry, Entry) else None
             self._meshes[position] = mesh(data["lat_deg"], data["lon_deg"]) if data else None
         return {position: self._meshes[position] for position in positions}
+
+    def positions_of(self, connection: Connection, ordinal: int, end: int) -> set[int]:
+        """Where everything about a person stands, up to `end`: control events and facts, retracted ones too."""
+        found: set[int] = set()
+        for table in (policies.policy, facts.fact):
+            query = select(table.c.position).where(table.c.person == ordinal, table.c.position <= end)
+            found |= set(connection.scalars(query))
+        return found
 
     @contextmanager
     def folding(self, append: Append) -> Iterator[Change]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,12 +20,11 @@ from starlette.responses import PlainTextResponse, Response
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, city, events, operation, persons, quarantine, spec, streams, views
+from hub.web import audit, city, events, login, operation, persons, quarantine, spec, streams, views
 from hub.web.door import Door, door, said
+from hub.web.gate import Gate, Hosts, enter
 from hub.web.operation import PREFIX, Metrics, Timed
 from hub.web.problems import Problem, problem_of
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "testserver"})
 
 Layer = Callable[[Any, Any, Any], Awaitable[None]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -35,15 +33,21 @@ _LEAVE_S = 2.0
 _FIGURES: spec.Responses = {200: {"description": "Figures of all workers", "content": {"text/plain": {}}}}
 
 
-def create(open_hub: Callable[[], Hub], folder: Path, worker: int) -> Layer:
-    """The application of a worker. folder: where the workers of this machine leave their figures."""
+def create(
+    open_hub: Callable[[], Hub], open_gate: Callable[[Hub], Gate], hosts: frozenset[str], folder: Path, worker: int
+) -> Layer:
+    """The application of a worker. hosts: the names that the hub is reached by, beside this machine's own.
+
+    folder: where the workers of this machine leave their figures.
+    """
     metrics = Metrics(folder, worker)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        at = app.state.door = Door(await asyncio.to_thread(open_hub), metrics)
+        hub = await asyncio.to_thread(open_hub)
+        at = app.state.door = Door(hub, metrics, open_gate(hub))
         at.inlet.start()
-        running = [asyncio.create_task(_leave(metrics)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
+        running = [asyncio.create_task(_leave(at)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
         _end_streams_first(at)
         try:
             yield
@@ -53,12 +57,12 @@ def create(open_hub: Callable[[], Hub], folder: Path, worker: int) -> Layer:
             await asyncio.to_thread(at.close)
             operation.log().info("stopped")
 
-    return layered(routes(lifespan), metrics)
+    return layered(routes(lifespan), metrics, hosts)
 
 
-def layered(app: FastAPI, metrics: Metrics) -> Layer:
-    """The layers around the routes, outermost first: time and log, who may call, the fast way."""
-    return Timed(Local(Direct(app, {("POST", f"{PREFIX}/events"): events.post_events})), metrics)
+def layered(app: FastAPI, metrics: Metrics, hosts: frozenset[str] = frozenset()) -> Layer:
+    """The layers around the routes, outermost first: time and log, the hub's own names, the fast way."""
+    return Timed(Hosts(Direct(app, {("POST", f"{PREFIX}/events"): events.post_events}), hosts), metrics)
 
 
 def routes(lifespan: Any = None) -> FastAPI:
@@ -79,11 +83,12 @@ def routes(lifespan: Any = None) -> FastAPI:
             "operation_spans": False,
             "auto_configure": False,
         },
-        dependencies=[Depends(_parameters)],
+        dependencies=[Depends(enter), Depends(_parameters)],
     )
     schemas = packaged()
     for router in (events.router, views.router, audit.router, quarantine.router, streams.router):
         app.include_router(router, prefix=PREFIX)
+    app.include_router(login.router)
     persons.add_routes(app, schemas, PREFIX)
     city.add_routes(app, schemas, PREFIX)
     app.include_router(_operation())
@@ -110,9 +115,9 @@ def _end_streams_first(at: Door) -> None:
         signal.signal(number, stop)
 
 
-async def _leave(metrics: Metrics) -> None:
+async def _leave(at: Door) -> None:
     while True:
-        await asyncio.to_thread(metrics.leave)
+        await asyncio.to_thread(at.metrics.leave)
         await asyncio.sleep(_LEAVE_S)
 
 
@@ -147,6 +152,7 @@ class Direct:
         scope["app"], scope["route"] = self._app, _Straight(scope["path"])
         request = Request(scope, receive)
         try:
+            await enter(request)
             response = await found(request)
         except (Problem, HubError) as error:
             response = await _told(request, error)
@@ -158,32 +164,6 @@ class _Straight:
     """Stands where a route does, for those who ask its template."""
 
     path: str
-
-
-class Local:
-    """Until identity arrives: only this machine, and no web page of another site (DNS rebinding, CSRF)."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            headers = dict(scope["headers"])
-            host = _host(b"//" + headers.get(b"host", b""))
-            origin = headers.get(b"origin")
-            foreign = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
-            if host not in LOOPBACK or foreign or (origin is not None and _host(origin) not in LOOPBACK):
-                problem = Problem("foreign-origin", "Until identity arrives the hub answers this machine alone.")
-                await problem.response()(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def _host(origin: bytes) -> str | None:
-    try:
-        return urlsplit(origin.decode("latin-1")).hostname
-    except ValueError:
-        return None
 
 
 def _operation() -> APIRouter:

@@ -84,7 +84,8 @@ async def replay(
     query = views.query_of(
         here, recipient, purpose, kinds, persons, area, history=history, exercise=exercise, limit=limit, cursor=cursor
     )
-    found = await here.read(lambda: here.hub.audit.replay(query, position=position, time=moment))
+    actor = here.actor(request)
+    found = await here.read(lambda: here.hub.audit.replay(query, position=position, time=moment, actor=actor))
     headers = {"Hub-Hypothetical": str(found.hypothetical).lower(), "Hub-Erased": str(found.erased)}
     return answers.response(answers.rendered(found.answer.body, form), form, headers)
 
@@ -114,6 +115,7 @@ async def explain(
     """Every grant, override and fact that bears on it, and what stands against each."""
     here = door(request)
     position, moment = moment_of(at, time)
+    actor = here.actor(request)
     found = await here.read(
         lambda: here.hub.audit.explain(
             recipient=recipient,
@@ -124,6 +126,7 @@ async def explain(
             exercise=exercise,
             position=position,
             time=moment,
+            actor=actor,
         )
     )
     lines = [{"holds": r.holds, "text": r.text, "text_ja": r.text_ja, "rule": r.rule} for r in found.lines]
@@ -152,8 +155,10 @@ async def disclosures(
     limit: _Size = 100,
 ) -> Response:
     """Each answer that left the hub: recipient, purpose, when, how much. `at` is the position it was decided on."""
-    here = door(request)
-    rows = await here.read(lambda: here.hub.audit.trace(recipient=recipient, person=person, before=before, limit=limit))
+    here, actor = door(request), door(request).actor(request)
+    rows = await here.read(
+        lambda: here.hub.audit.trace(recipient=recipient, person=person, before=before, limit=limit, actor=actor)
+    )
     return said({"disclosures": rows})
 
 
@@ -174,5 +179,5 @@ async def events(
     limit: _Size = 100,
 ) -> Response:
     """The entries of the log, opened where they still can be."""
-    here = door(request)
-    return said({"events": await here.read(lambda: here.hub.audit.events(after=after, limit=limit))})
+    here, actor = door(request), door(request).actor(request)
+    return said({"events": await here.read(lambda: here.hub.audit.events(after=after, limit=limit, actor=actor))})

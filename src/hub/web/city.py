@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -10,13 +9,14 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import Response
 
 from hub.canonical import timestamp
-from hub.codec import parse_time
+from hub.codec import is_id, parse_time
 from hub.errors import PayloadError
 from hub.hub import introductions
 from hub.schemas import Schemas
 from hub.web import spec
 from hub.web.bodies import json_object
-from hub.web.door import done, door, place, said
+from hub.web.door import Door, done, door, place, said
+from hub.web.gate import entered
 from hub.web.problems import Problem
 
 _READ = ("too-slow", "too-large", "wrong-media-type", "refused")
@@ -32,6 +32,10 @@ _EMERGENCY_ROW = {
     "until": "2026-06-04T00:00:00.000000Z",
     "exercise": False,
     "state": "active",
+    "by": "city:officer-8",
+    "alone": False,
+    "mistaken": False,
+    "proposed": None,
 }
 _OVERRIDE = {
     "recipient": "aizu-city",
@@ -41,7 +45,18 @@ _OVERRIDE = {
     "purposes": ["rescue"],
     "until": "2026-06-01T21:00:00+09:00",
     "reason": "Does not answer, the house is under water",
-    "actor": "officer-7",
+}
+
+
+_OVERRIDE_ROW = {
+    "override": "o1",
+    **{name: _OVERRIDE[name] for name in ("recipient", "basis", "kinds", "purposes", "reason")},
+    "areas": [],
+    "persons_count": 1,
+    "since": "2026-06-01T00:00:00.000000Z",
+    "until": "2026-06-01T12:00:00.000000Z",
+    "actor": "city:officer-7",
+    "state": "open",
 }
 
 
@@ -208,6 +223,7 @@ def time_of(text: str | None, path: str) -> Any:
 def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
     name = {"emergency": spec.TEXT, "state": spec.TEXT}
     body = spec.body_of(schemas, "emergency.proposed", optional=["emergency", "until"])
+    body["properties"]["alone"] = {"type": "boolean", "description": "Declare it at once, without another officer."}
 
     @router.get(
         "/emergencies",
@@ -226,42 +242,53 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         """Every emergency as it stands, or stood."""
         here, time = door(request), time_of(at, "at")
         await here.at_least(request)
-        return said({"emergencies": await here.read(lambda: here.hub.audit.emergencies(time))})
+        return said({"emergencies": await here.read(lambda: here.hub.audit.emergencies(time, details=True))})
 
     @router.post(
         "/emergencies",
-        summary="Propose an emergency",
+        summary="Propose an emergency, or an amendment of one",
         openapi_extra=spec.request_body(body, _EMERGENCY),
         status_code=201,
         responses=spec.told(
-            201, "Proposed; it holds once it is confirmed", name, {"emergency": "e1", "state": "proposed"}
+            201, "Proposed; it holds once another officer confirms it", name, {"emergency": "e1", "state": "proposed"}
         )
         | spec.told(200, "The same request was taken before", name, {"emergency": "e1", "state": "proposed"})
         | spec.problems(*_READ),
     )
     async def post_emergency(request: Request) -> Response:
-        """What an officer proposes; another confirms it. Without `until` it is for 72 hours."""
+        """What an officer proposes; another confirms it. Without `until` it is for 72 hours. The id of an emergency
+        that is active proposes an amendment. `alone: true` declares at once, where the city lets one officer do so."""
         at, data = door(request), await json_object(request)
-        data.setdefault("emergency", request.headers.get("idempotency-key") or uuid.uuid4().hex)
+        data.setdefault("emergency", at.key(request))
         data.setdefault("until", timestamp(at.hub.log.clock.now() + _LEASE))
-        result = await at.tell(request, "emergency.proposed", data)
         emergency = data["emergency"]
-        return done(at, result, {"emergency": emergency, "state": "proposed"}, location=place(request, emergency))
+        if data.pop("alone", None) is True:
+            row = await _emergency(at, emergency) if is_id(emergency) else None
+            _check_alone(at, "amend" if row is not None and row["state"] == "active" else "declare")
+            result = await at.tell(request, "emergency.declared", {**data, "alone": True})
+            state = "active"
+        else:
+            result = await at.tell(request, "emergency.proposed", data)
+            state = "proposed"
+        return done(at, result, {"emergency": emergency, "state": state}, location=place(request, emergency))
 
     @router.post(
         "/emergencies/{emergency}/confirm",
         summary="Confirm a proposed emergency",
-        openapi_extra=spec.request_body(spec.obj({}, {"by": spec.TEXT}), {"by": "officer-8"}, required=False),
+        openapi_extra=spec.request_body(spec.obj({}, {"reason": spec.TEXT}), {"reason": "seen"}, required=False),
         responses=spec.told(200, "Declared: it holds from now on", name, {"emergency": "e1", "state": "active"})
         | spec.problems(*_READ),
     )
     async def confirm_emergency(request: Request, emergency: str) -> Response:
-        """Declare what was proposed: the very next read sees it."""
+        """Declare what another officer, or the hazard policy, proposed: the very next read sees it."""
         at, data = door(request), await json_object(request, optional=True)
         row = await _emergency(at, emergency)
-        if row is None or row["state"] != "proposed":
+        if row is None or row["proposed"] is None:
             raise Problem("not-found", "No emergency of this id waits for a confirmation.")
-        declared = {field: row[field] for field in ("emergency", "areas", "until", "hazard", "exercise")}
+        if row["proposed"]["by"] == entered(request).caller.actor:
+            raise Problem("forbidden", "You proposed it; another officer confirms it.")
+        declared = {field: row[field] for field in ("emergency", "hazard", "exercise")}
+        declared |= {field: row["proposed"][field] for field in ("areas", "until")}
         result = await at.tell(request, "emergency.declared", {**data, **declared})
         return _ok(done(at, result, {"emergency": emergency, "state": "active"}))
 
@@ -271,7 +298,7 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         responses=spec.told(200, "Over", name, {"emergency": "e1", "state": "ended"}) | spec.problems("refused"),
     )
     async def delete_emergency(request: Request, emergency: str) -> Response:
-        """The end of an emergency: at once, for everyone."""
+        """The end of an emergency: at once, for everyone. It opens nothing, so one officer is enough."""
         at = door(request)
         row = await _emergency(at, emergency)
         if row is None:
@@ -280,28 +307,84 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         result = await at.tell(request, kind, {"emergency": emergency})
         return _ok(done(at, result, {"emergency": emergency, "state": "ended"}))
 
+    @router.post(
+        "/emergencies/{emergency}/undo",
+        summary="Undo a mistaken declaration",
+        openapi_extra=spec.request_body(spec.obj({"reason": spec.TEXT}), {"reason": "A drill was sent as real"}),
+        responses=spec.told(200, "Over, and told to those concerned", name, {"emergency": "e1", "state": "ended"})
+        | spec.problems(*_READ),
+    )
+    async def undo_emergency(request: Request, emergency: str) -> Response:
+        """Lifts it at once. Everyone whom it covered finds a notice: that it was a mistake, and who saw what."""
+        at, data = door(request), await json_object(request)
+        if not isinstance(data.get("reason"), str) or not data["reason"].strip():
+            raise PayloadError("says no reason", path="reason", kind="emergency.lifted")
+        row = await _emergency(at, emergency)
+        if row is None or row["state"] != "active":
+            raise Problem("not-found", "No emergency of this id is active.")
+        said = {"emergency": emergency, "reason": data["reason"], "mistaken": True}
+        result = await at.tell(request, "emergency.lifted", said)
+        return _ok(done(at, result, {"emergency": emergency, "state": "ended"}))
+
+
+def _check_alone(at: Door, act: str) -> None:
+    """Raise Problem where one officer may not do this alone now."""
+    if not at.gate.alone(act):
+        raise Problem("forbidden", "It takes two officers now: leave `alone` out, and have another confirm.")
+
 
 async def _emergency(at: Any, emergency: str) -> Any:
-    rows = await at.read(at.hub.audit.emergencies)
+    rows = await at.read(lambda: at.hub.audit.emergencies(details=True))
     return next((row for row in rows if row["emergency"] == emergency), None)
 
 
 def _add_overrides(router: APIRouter, schemas: Schemas) -> None:
     name = {"override": spec.TEXT}
+    row = spec.obj(
+        {
+            "override": spec.TEXT,
+            "recipient": spec.TEXT,
+            "basis": spec.TEXT,
+            **{field: spec.rows(spec.TEXT) for field in ("areas", "kinds", "purposes")},
+            "persons_count": {"type": "integer"},
+            "since": spec.TIME,
+            "until": spec.TIME,
+            "reason": spec.TEXT,
+            "actor": spec.TEXT,
+            "state": {"type": "string", "enum": ["open", "ended"]},
+        }
+    )
+
+    @router.get(
+        "/overrides",
+        summary="The overrides",
+        responses=spec.answers(
+            200, "Every override, newest first", spec.obj({"overrides": spec.rows(row)}), {"overrides": [_OVERRIDE_ROW]}
+        )
+        | spec.problems(),
+    )
+    async def get_overrides(request: Request) -> Response:
+        """Who looks, or looked, without a grant: on which ground, for which reason, until when. No person is named."""
+        at = door(request)
+        return said({"overrides": await at.read(at.hub.directory.overrides)})
 
     @router.post(
         "/overrides",
         summary="Open an override",
-        openapi_extra=spec.request_body(spec.body_of(schemas, "override.opened", optional=["override"]), _OVERRIDE),
+        openapi_extra=spec.request_body(
+            spec.body_of(schemas, "override.opened", optional=["override"], without=["actor", "by"]), _OVERRIDE
+        ),
         status_code=201,
         responses=spec.told(201, "Open until its end, at most 72 hours", name, {"override": "o1"})
         | spec.told(200, "The same request was taken before", name, {"override": "o1"})
         | spec.problems(*_READ),
     )
     async def post_override(request: Request) -> Response:
-        """Break-glass (R14): for the protection of life, or by the roster in a disaster; with a reason."""
+        """Break-glass (R14): for the protection of life, or by the roster in a disaster; with a reason. Everyone
+        concerned finds a notice."""
         at, data = door(request), await json_object(request)
-        data.setdefault("override", request.headers.get("idempotency-key") or uuid.uuid4().hex)
+        data.setdefault("override", at.key(request))
+        data["actor"] = entered(request).caller.actor
         result = await at.tell(request, "override.opened", data)
         override = data["override"]
         return done(at, result, {"override": override}, location=place(request, override))

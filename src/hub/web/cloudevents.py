@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -246,7 +246,3 @@ def _check_size(body: bytes) -> None:
     if len(body) > bodies.EVENT_BYTES:
         raise Problem("too-large", f"One event has at most {bodies.EVENT_BYTES // 1024} KiB.")
 
-
-def lines(found: list[Sent]) -> Iterator[Event]:
-    """The events that were read, in order."""
-    return (one.event for one in found if isinstance(one.event, Event))

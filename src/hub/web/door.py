@@ -20,8 +20,11 @@ from hub.codec import is_id, parse_time
 from hub.errors import Busy, PayloadError, Refused
 from hub.events import Event
 from hub.hub import Hub
+from hub.identity.caller import Caller
 from hub.intake import Result
 from hub.log.sealing import CITY
+from hub.web.access import Admitted
+from hub.web.gate import Gate, entered
 from hub.web.inlet import Inlet
 from hub.web.operation import Metrics
 from hub.web.problems import Problem, written
@@ -30,7 +33,7 @@ from hub.web.tail import Tail
 T = TypeVar("T")
 
 API = "api"
-"""The source of control events that a route makes. Who asked comes with identity."""
+"""The source of control events that people and services append, each under ids of their own."""
 
 _READERS = 16
 _MOST_READS = 1_000
@@ -40,8 +43,8 @@ _PATIENCE_S = 2.0
 class Door:
     """One worker's share of a hub."""
 
-    def __init__(self, hub: Hub, metrics: Metrics) -> None:
-        self.hub, self.metrics = hub, metrics
+    def __init__(self, hub: Hub, metrics: Metrics, gate: Gate) -> None:
+        self.hub, self.metrics, self.gate = hub, metrics, gate
         self.inlet = Inlet(hub.intake.take)
         self.stopping = threading.Event()
         self.tail = Tail(hub.feeds.look)
@@ -109,19 +112,49 @@ class Door:
                 self.metrics.refused(result.error.rule if isinstance(result.error, Refused) else "")
         return results
 
-    async def tell(self, request: Request, kind: str, data: Mapping[str, Any], person: str | None = None) -> Result:
-        """Append one control event that a route makes; `Idempotency-Key` is its id. Raises what refused it."""
-        said = dict(data)
+    def name_of(self, caller: Caller) -> str:
+        """What stands for a caller in the trace; for a citizen a digest, so that an erasure leaves no name behind."""
+        if caller.person is not None:
+            return f"person:{self.hub.disclosure.name_of(caller.person)}"
+        return caller.actor
+
+    def actor(self, request: Request) -> str:
+        """Who asks, as the trace names them."""
+        return self.name_of(entered(request).caller)
+
+    def id_of(self, caller: Caller, name: str | None) -> str:
+        """The id of an event that `caller` calls `name`: nobody takes an id that another wants, or learns of it."""
+        if name is None:
+            return uuid.uuid4().hex
+        return self.hub.log.keyring.digest("own", caller.actor, caller.person or "", name).hex()
+
+    def key(self, request: Request) -> str:
+        """The id for what a request makes: the same for the same `Idempotency-Key` of the same caller."""
         key = request.headers.get("idempotency-key")
         if key is not None and not is_id(key):
             raise Problem("not-read", "See errors.", [{"path": "Idempotency-Key", "reason": "is no id"}])
+        return self.id_of(entered(request).caller, key)
+
+    async def tell(
+        self,
+        request: Request,
+        kind: str,
+        data: Mapping[str, Any],
+        person: str | None = None,
+        *,
+        part: str = "",
+    ) -> Result:
+        """Append one control event that a route makes; `Idempotency-Key` is its id. Raises what refused it.
+
+        part: tells the events of one request apart.
+        """
+        said, name = signed(entered(request), data, kind), self.key(request) + part
         occurred_at = said.pop("occurred_at", None)
         if isinstance(occurred_at, str):
             try:
                 occurred_at = parse_time(occurred_at)
             except PayloadError as error:
                 raise PayloadError(error.reason, path="occurred_at", kind=kind) from None
-        name = key or uuid.uuid4().hex
         event = Event(source=API, id=name, kind=kind, person=person, occurred_at=occurred_at, data=said)
         [result] = await self.take([event])
         if result.error is not None:
@@ -133,20 +166,21 @@ class Door:
         nonce = os.urandom(12)
         return (nonce + self._cipher.encrypt(nonce, position.to_bytes(8), b"position")).hex()
 
-    def _unseal(self, token: str) -> int:
+    def unseal(self, token: str, where: str) -> int:
+        """The position that `seal` sealed. Raises Problem that names `where` the token stood."""
         try:
             sealed = bytes.fromhex(token)
             return int.from_bytes(self._cipher.decrypt(sealed[:12], sealed[12:], b"position"))
         except (ValueError, InvalidTag):
-            where = [{"path": "Hub-At-Least", "reason": "is no Hub-Position of this hub"}]
-            raise Problem("not-read", "See errors.", where) from None
+            errors = [{"path": where, "reason": "was not given out by this hub"}]
+            raise Problem("not-read", "See errors.", errors) from None
 
     async def at_least(self, request: Request) -> None:
         """Wait until the log holds what `Hub-At-Least` asks for. Raises Busy where it does not come."""
         token = request.headers.get("hub-at-least")
         if token is None:
             return
-        wanted = self._unseal(token)
+        wanted = self.unseal(token, "Hub-At-Least")
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
         while await self.read(self.position) < wanted:
             if asyncio.get_running_loop().time() > deadline:
@@ -156,6 +190,14 @@ class Door:
     def positioned(self, position: int | None) -> dict[str, str]:
         """The header that a later read may give back as `Hub-At-Least`."""
         return {} if position is None else {"Hub-Position": self.seal(position)}
+
+
+def signed(admitted: Admitted, data: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """`data` with who did it. Raises PayloadError where it says that someone else did."""
+    by, own = data.get("by"), admitted.by
+    if by is not None and by != (own or admitted.caller.person):
+        raise PayloadError("is not who asks; leave it out", path="by", kind=kind)
+    return {**data, "by": own} if own is not None else dict(data)
 
 
 def door(request: Request) -> Door:

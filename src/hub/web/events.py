@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from hub.codec import is_id
 from hub.connector import Connector, find
-from hub.errors import Misuse, PayloadError
+from hub.errors import Misuse, PayloadError, Refused
+from hub.events import Event
+from hub.identity.caller import Caller
 from hub.intake import Result
 from hub.quarantine import Refusal
 from hub.web import bodies, cloudevents, spec
+from hub.web.access import FORBIDDEN, Admitted
 from hub.web.cloudevents import Sent, Unread
-from hub.web.door import Door, door, said
+from hub.web.door import API, Door, door, said, signed
+from hub.web.gate import entered
 from hub.web.problems import Problem, problem_of, told
 
 router = APIRouter(tags=["events"])
+
+REQUESTED = "consent.requested"
 
 _EXAMPLE = {
     "specversion": "1.0",
@@ -61,39 +69,105 @@ async def post_events(request: Request) -> Response:
     """One CloudEvent (structured, or binary with `ce-*` headers), a batch, or NDJSON.
 
     What is acknowledged is durable. The same event again is a duplicate; one bad event of a batch is
-    refused by itself, and kept in the quarantine.
+    refused by itself, and kept in the quarantine. Who may append which kind: docs/access.md.
     """
-    at = door(request)
+    at, caller = door(request), entered(request).caller
     at.inlet.check()
     content = bodies.media_type(request.headers.get("content-type"))
     body = await bodies.read(request)
     sent, single = cloudevents.read(content, request.headers, body)
-    results = await take(at, sent)
-    if single and results[0].error is not None:
-        raise problem_of(results[0].error)
+    results = await take(at, caller, sent)
+    error = results[0].error if single else None
+    if error is not None and isinstance(results[0], _NotTheirs):
+        raise Problem("forbidden", FORBIDDEN, [told(error)])
+    if error is not None:
+        raise problem_of(error)
     return _response(at, sent, results, single)
 
 
-async def take(at: Door, sent: Sequence[Sent]) -> list[Result | _Rejected]:
-    """What became of each event that was sent, in order; what was refused is in the quarantine."""
-    taken = iter(await at.take(list(cloudevents.lines(list(sent)))))
-    results: list[Result | _Rejected] = [
-        _Rejected(one.event) if isinstance(one.event, Unread) else next(taken) for one in sent
+async def take(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Result | _Rejected]:
+    """What became of each event that was sent, in order; what was refused to a source is in the quarantine."""
+    judged = await _judged(at, caller, sent)
+    taken = iter(await at.take([found for found in judged if isinstance(found, Event)]))
+    results: list[Result | _Rejected] = []
+    for found in judged:
+        match found:
+            case Unread():
+                results.append(_Rejected(found.error))
+            case _NotTheirs():
+                results.append(found)
+            case Event():
+                result = next(taken)
+                asked = found.kind == REQUESTED and not isinstance(result.error, PayloadError)
+                results.append(_ASKED if asked else result)
+    own = caller.source is not None
+    refused = [
+        (one, result)
+        for one, result in zip(sent, results, strict=True)
+        if own and result.error is not None and not isinstance(result, _NotTheirs)
     ]
-    refused = [(one, result) for one, result in zip(sent, results, strict=True) if result.error is not None]
     if refused:
         await at.read(lambda: at.hub.quarantine.keep([_refusal(one, result) for one, result in refused]))
     return results
+
+
+async def _judged(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Event | Unread | _NotTheirs]:
+    """Each event as its caller may append it; what they may not, and what could not be read."""
+    authority = at.gate.authority
+    events = [one.event for one in sent if isinstance(one.event, Event)]
+    others = {event.person for event in events if is_id(event.person) and authority.needs_delegations(caller, event)}
+    acts_for: frozenset[str] = frozenset()
+    if others and caller.person is not None:
+        delegate = caller.person
+        acts_for = await at.read(lambda: at.hub.directory.acts_for(map(str, others), delegate))
+    found: list[Event | Unread | _NotTheirs] = []
+    for one in sent:
+        if isinstance(one.event, Unread):
+            found.append(one.event)
+            continue
+        try:
+            found.append(_owned(at, authority.check(caller, one.event, acts_for), one.event))
+        except Refused as error:
+            found.append(_NotTheirs(error))
+        except PayloadError as error:
+            found.append(Unread(error, one.event.id, one.event.source, one.event.kind, one.event.person))
+    return found
+
+
+def _owned(at: Door, admitted: Admitted, event: Event) -> Event:
+    """The event with who did it; what is no source's stands under the API's own source, ids apart by caller."""
+    if admitted.role == "source":
+        return event
+    data = signed(admitted, event.data, event.kind)
+    if event.kind == "fact.retracted":
+        data["source"] = data.get("source") or event.source
+    if event.kind == "emergency.declared":
+        data["alone"] = True
+    name = at.id_of(admitted.caller, f"{event.source}\0{event.id}")
+    return replace(event, source=API, id=name, data=data)
 
 
 class _Rejected:
     """An event that could not be read."""
 
     status = "refused"
-    position = None
+    position: int | None = None
 
-    def __init__(self, unread: Unread) -> None:
-        self.error: PayloadError = unread.error
+    def __init__(self, error: PayloadError | Refused | None) -> None:
+        self.error = error
+
+
+class _NotTheirs(_Rejected):
+    """An event that its sender may not append."""
+
+
+class _Asked(_Rejected):
+    """A request to a person. Whether it reached anybody is told to nobody (R20)."""
+
+    status = "accepted"
+
+
+_ASKED = _Asked(None)
 
 
 def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
@@ -116,11 +190,12 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
     rows = []
     last: int | None = None
+    silent = any(isinstance(result, _Asked) for result in results)  # a gap between positions would tell
     for one, result in zip(sent, results, strict=True):
         status = "rejected" if result.status == "refused" else result.status
         counts[status] += 1
         row: dict[str, Any] = {"id": one.id, "status": status}
-        if result.position is not None:
+        if result.position is not None and not silent:
             row["position"] = result.position
             last = max(last or 0, result.position)
         if result.error is not None:
@@ -162,7 +237,7 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
 )
 async def post_payload(request: Request, name: str) -> Response:
     """A webhook: the payload as its source sends it, translated by the connector called `name`."""
-    at = door(request)
+    at, caller = door(request), entered(request).caller
     at.inlet.check()
     try:
         plugin = find(name)
@@ -175,6 +250,11 @@ async def post_payload(request: Request, name: str) -> Response:
     except PayloadError as error:
         await _keep(at, plugin, payload, media_type, error)
         raise
+    try:
+        for event in translation.events:
+            at.gate.authority.check(caller, event)
+    except Refused as error:
+        raise Problem("forbidden", FORBIDDEN, [told(error)]) from None
     results = await at.take(translation.events)
     refused = next((result.error for result in results if result.error is not None), None)
     if refused is not None:

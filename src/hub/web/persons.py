@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -194,7 +193,10 @@ def _add_list(router: APIRouter, schemas: Schemas, of: _List) -> None:
     async def post_row(request: Request, person: str) -> Response:
         at, data = door(request), await json_object(request)
         if of.name == "grant" and "grant" not in data:
-            data["grant"] = request.headers.get("idempotency-key") or uuid.uuid4().hex
+            data["grant"] = at.key(request)
+        if of.name == "grant" and data.get("ask") is None and isinstance(data.get("to"), dict):
+            to = data["to"].get("recipient")
+            data["ask"] = await at.read(lambda: at.hub.citizen.ask_of(person, to))
         result = await at.tell(request, of.added, data, person)
         entry = of.id_of(data)
         return done(at, result, {name: entry}, location=place(request, entry))

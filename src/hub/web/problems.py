@@ -20,6 +20,8 @@ RETRY_AFTER_S = 1
 
 TITLES = {
     "not-read": (400, "The request cannot be read"),
+    "unauthenticated": (401, "Nobody is known to be asking"),
+    "forbidden": (403, "This is not for the caller"),
     "foreign-origin": (403, "The request comes from another site"),
     "not-found": (404, "There is nothing here"),
     "wrong-method": (405, "This method does nothing here"),
@@ -29,6 +31,7 @@ TITLES = {
     "wrong-media-type": (415, "The body is in a format that is not read here"),
     "head-too-large": (431, "Path and headers are too large"),
     "refused": (422, "Refused"),
+    "provider-silent": (502, "The login's provider does not answer"),
     "busy": (503, "The hub is busy"),
     "stopped": (503, "The hub has stopped"),
     "failed": (500, "The hub failed"),

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from hub.canonical import timestamp
 from hub.connector import find
 from hub.errors import Misuse, PayloadError
-from hub.events import Event
+from hub.events import CONTROLS, Event
 from hub.quarantine import Item
 from hub.web import bodies, cloudevents, spec
 from hub.web.door import door, said
+from hub.web.gate import entered
 from hub.web.problems import Problem, told
 
 router = APIRouter(tags=["quarantine"], prefix="/quarantine")
@@ -82,9 +83,10 @@ def _row(item: Item) -> dict[str, Any]:
     responses=_PAYLOAD | spec.problems("refused"),
 )
 async def get_item(request: Request, item: str) -> Response:
-    """The payload as it was sent, to be mended."""
-    at = door(request)
+    """The payload as it was sent, to be mended. It is a look, and recorded as one."""
+    at, actor = door(request), door(request).actor(request)
     _, _, payload = await at.read(lambda: _open(at.hub, item))
+    await at.read(lambda: at.hub.audit.looked({"quarantine": item}, actor=actor))
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Response(payload, headers=headers, media_type="application/octet-stream")
 
@@ -116,14 +118,23 @@ def _open(hub: Any, item: str) -> tuple[str, str, bytes]:
     | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
 )
 async def post_item(request: Request, item: str) -> Response:
-    """Hand it to intake again. Where it is refused again it stays, with the new reason."""
-    at = door(request)
+    """Hand it to intake again, as its source's; mended it may say other facts, no other source and no consent. Where
+    it is refused again it stays, with the new reason."""
+    at, caller = door(request), entered(request).caller
     mended = await bodies.read(request, bodies.LARGEST_BYTES)
+
+    def translated(via: str, source: str | None, payload: bytes) -> list[Event]:
+        events = translate(via, payload)
+        for event in events:
+            fact = event.kind not in CONTROLS
+            if not (fact and event.source == source):  # mending changes no source, and makes no consent
+                at.gate.authority.check(caller, event)
+        return events
 
     def work() -> list[dict[str, Any]]:
         _open(at.hub, item)
         rows = []
-        for result in at.hub.quarantine.replay(item, translate, mended or None):
+        for result in at.hub.quarantine.replay(item, translated, mended or None):
             row: dict[str, Any] = {"id": result.event.id, "status": result.status}
             if result.error is not None:
                 row |= {"status": "rejected", "error": told(result.error)}

@@ -6,7 +6,6 @@ request is let in, what was taken in is written, streams end, then the process d
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import tempfile
@@ -20,8 +19,10 @@ from uvicorn.supervisors import Multiprocess
 
 from hub.errors import Misuse
 from hub.hub import Hub
+from hub.identity.settings import is_loopback
 from hub.web import operation
 from hub.web.app import create
+from hub.web.gate import Gate
 from hub.web.protocol import Bounded
 
 _GRACE_S = 10
@@ -49,27 +50,28 @@ class _Factory:
     """Makes the application of a worker; it is handed to a fresh process."""
 
     open_hub: Callable[[], Hub]
+    open_gate: Callable[[Hub], Gate]
+    hosts: frozenset[str]
     folder: Path
 
     def __call__(self) -> Any:
         worker = os.getpid()
         operation.configure_logs(worker)
-        return create(self.open_hub, self.folder, worker)
+        return create(self.open_hub, self.open_gate, self.hosts, self.folder, worker)
 
 
-def check_host(host: str) -> None:
-    """Raise Misuse for an address that others can reach: until identity arrives nobody is asked who they are."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise Misuse("this release asks nobody who they are, so it listens on loopback alone: --host 127.0.0.1 or ::1")
+def check_host(host: str, *, identity: bool) -> None:
+    """Raise Misuse for an address that others can reach, where no identity file says who is believed."""
+    if not identity and not is_loopback(host):
+        raise Misuse(
+            "without an identity file the hub listens on loopback alone: set HUB_IDENTITY (docs/identity.md), "
+            "or --host 127.0.0.1"
+        )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The listening socket. Raises Misuse where the port is taken."""
-    check_host(host)
+def listen(host: str, port: int, *, identity: bool) -> socket.socket:
+    """The listening socket. Raises Misuse where the port is taken, or others could ask a hub that knows no issuer."""
+    check_host(host, identity=identity)
     address = "127.0.0.1" if host == "localhost" else host
     bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,10 +85,21 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(open_hub: Callable[[], Hub], bound: socket.socket, workers: int) -> None:
-    """Answer requests until SIGTERM or SIGINT. open_hub: opens the hub of a worker; a fresh process can take it."""
+def serve(
+    open_hub: Callable[[], Hub],
+    open_gate: Callable[[Hub], Gate],
+    bound: socket.socket,
+    workers: int,
+    hosts: frozenset[str] = frozenset(),
+) -> None:
+    """Answer requests until SIGTERM or SIGINT.
+
+    open_hub, open_gate: open the hub of a worker, and its gate; a fresh process can take them. hosts: the names
+    that the hub is reached by.
+    """
     with tempfile.TemporaryDirectory(prefix="hub-serve-") as folder:
-        config = uvicorn.Config(_Factory(open_hub, Path(folder)), factory=True, workers=workers, **SETTINGS)
+        factory = _Factory(open_hub, open_gate, hosts, Path(folder))
+        config = uvicorn.Config(factory, factory=True, workers=workers, **SETTINGS)
         if workers == 1:
             uvicorn.Server(config).run([bound])
         else:

@@ -75,7 +75,7 @@ def request_body(schema: Json, example: Any, *, required: bool = True) -> Json:
 def problems(*names: str) -> Responses:
     """The errors that a route may answer, by status."""
     found: Responses = {}
-    for name in ("not-read", "foreign-origin", "not-found", "failed", "busy", *names):
+    for name in ("not-read", "unauthenticated", "forbidden", "foreign-origin", "not-found", "failed", "busy", *names):
         status, title = TITLES[name]
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         before = found.get(status, {}).get("description")
@@ -200,6 +200,13 @@ EMERGENCY = obj(
         "until": TIME,
         "exercise": {"type": "boolean"},
         "state": {"type": "string", "enum": ["proposed", "active", "ended"]},
+        "by": MAYBE_TEXT,
+        "alone": {"type": "boolean"},
+        "mistaken": {"type": "boolean"},
+        "proposed": {
+            "anyOf": [{"type": "null"}, obj({"areas": rows(TEXT), "until": TIME, "by": MAYBE_TEXT})],
+            "description": "What waits for another officer's confirmation.",
+        },
     }
 )
 COMPONENTS = {

@@ -7,7 +7,7 @@ its hands, so that a slow reader waits for itself alone, and is told what holds 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from hub.errors import Busy, HubError
 from hub.feeds import Message
 from hub.web import answers, operation, spec, views
 from hub.web.door import Door, door
+from hub.web.gate import entered
 from hub.web.problems import problem_of
 
 router = APIRouter(tags=["views"])
@@ -75,7 +76,8 @@ async def get_changes(
     at = door(request)
     await at.at_least(request)
     query = views.query_of(at, recipient, purpose, kinds, persons, None, history=history, exercise=exercise)
-    message = await at.read(lambda: at.hub.feeds.advance(query, since, limit=limit, at_rest="answer"))
+    actor = at.actor(request)
+    message = await at.read(lambda: at.hub.feeds.advance(query, since, actor=actor, limit=limit, at_rest="answer"))
     assert message is not None  # noqa: S101 -- at rest it answers
     at.metrics.decided("changes")
     headers = at.positioned(message.position) | {"Hub-Disclosure": message.disclosure}
@@ -98,35 +100,43 @@ async def get_stream(
     exercise: views.Drill = False,
     last: Annotated[str | None, Header(alias="Last-Event-ID", description="Where a stream was left")] = None,
 ) -> Response:
-    """Server-sent events. A stream that was left goes on where it was, at the consent of now."""
+    """Server-sent events, until the token that asked for them ends. A stream that was left goes on where it was, at the
+    consent of now."""
     at = door(request)
     query = views.query_of(at, recipient, purpose, kinds, persons, None, history=history, exercise=exercise)
     if at.streams >= MOST_STREAMS:
         raise Busy("too many streams are open")
-    first = await at.read(lambda: at.hub.feeds.advance(query, last, limit=_AT_ONCE, at_rest="answer"))
+    advance = partial(at.hub.feeds.advance, actor=at.actor(request), limit=_AT_ONCE)
+    first = await at.read(lambda: advance(query, last, at_rest="answer"))
     assert first is not None  # noqa: S101 -- at rest it answers
-    return StreamingResponse(_events(at, query, first), headers=_UNKEPT, media_type="text/event-stream")
+    left_s = partial(at.gate.left_s, entered(request).caller)
+    return StreamingResponse(_events(at, query, first, advance, left_s), headers=_UNKEPT, media_type="text/event-stream")
 
 
 _UNKEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 
 
-async def _events(at: Door, query: disclosure.Query, message: Message) -> AsyncIterator[bytes]:
+async def _events(
+    at: Door,
+    query: disclosure.Query,
+    message: Message,
+    advance: Callable[..., Message | None],
+    left_s: Callable[[], float],
+) -> AsyncIterator[bytes]:
     at.streams += 1
     try:
         yield b"retry: 1000\n\n" + _written(message)
-        while not at.stopping.is_set():
+        while not at.stopping.is_set() and left_s() > 0:
             seen = at.tail.position
-            following = await at.read(
-                partial(at.hub.feeds.advance, query, message.next, limit=_AT_ONCE, at_rest="nothing")
-            )
+            following = await at.read(partial(advance, query, message.next, at_rest="nothing"))
             if following is not None:
                 message = following
                 at.metrics.decided("streamed")
                 yield _written(message)
                 continue
             wait_s = await at.read(partial(at.hub.feeds.quiet_s, query, message.next))
-            if not await at.tail.grown(seen, min(wait_s, _KEEP_ALIVE_S)) and wait_s >= _KEEP_ALIVE_S:
+            longest_s = min(_KEEP_ALIVE_S, left_s())
+            if not await at.tail.grown(seen, min(wait_s, longest_s)) and wait_s >= longest_s:
                 yield b": still here\n\n"
     except Busy:
         pass  # the reader comes back with its last id

@@ -128,13 +128,14 @@ async def get_view(
     `next` asks for the next page. `Hub-At-Least` takes a `Hub-Position` and asks for at least that state.
     """
     at, form = door(request), answers.chosen(request.headers.get("accept"))
+    actor = at.actor(request)
     await at.at_least(request)
     query = query_of(
         at, recipient, purpose, kinds, persons, area, history=history, exercise=exercise, limit=limit, cursor=cursor
     )
 
     def work() -> tuple[bytes, str, dict[str, str]]:
-        answer = at.hub.disclosure.read(query, request=request_id)
+        answer = at.hub.disclosure.read(query, actor=actor, request=request_id)
         headers = at.positioned(answer.position) | {"Hub-Disclosure": answer.disclosure or ""}
         return answers.rendered(answer.body, form), answers.etag(answer.body, form), headers
 

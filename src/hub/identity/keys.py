@@ -1,0 +1,175 @@
+"""An issuer's public keys: fetched from where its configuration says, kept, and fetched again when they change.
+
+Keys are asked for again once they are ten minutes old, and at once when a token names a key that is not
+there. A token may name anything: a fetch that did not bring the key that was asked for is not repeated for
+30 seconds, or random ids would have the hub hammer its issuer. Where the issuer does not answer, the keys
+that are known serve for a day: a disaster may take it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
+
+from hub.identity.settings import Issuer, safe_url
+
+FRESH_S = 600.0
+COOLDOWN_S = 30.0
+STALE_S = 24 * 3600.0
+LARGEST_BYTES = 256 * 1024
+TIMEOUT_S = 5.0
+_MOST_KEYS = 100
+_RSA_BITS = 2048
+_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
+
+Fetch = Callable[[str], Awaitable[bytes]]
+
+
+class Unfetched(Exception):
+    """The issuer did not answer as it should. The text says how, without what it sent."""
+
+
+async def fetch(url: str) -> bytes:
+    """The body that is found at `url`: no redirect, no proxy, at most 256 KiB within 5 seconds. Raises Unfetched."""
+    if not safe_url(url):
+        raise Unfetched("is no https address")
+    try:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            httpx2.AsyncClient(follow_redirects=False, trust_env=False, timeout=TIMEOUT_S) as client,
+            client.stream("GET", url, headers={"Accept": "application/json"}) as response,
+        ):
+            if response.status_code != 200:
+                raise Unfetched(f"answered {response.status_code}")
+            body = b""
+            async for part in response.aiter_bytes():
+                body += part
+                if len(body) > LARGEST_BYTES:
+                    raise Unfetched("sent too much")
+            return body
+    except (httpx2.HTTPError, TimeoutError, OSError) as error:
+        raise Unfetched(f"did not answer ({type(error).__name__})") from None
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object in an answer. Raises Unfetched."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Unfetched("sent no JSON") from None
+    if not isinstance(said, dict):
+        raise Unfetched("sent no object")
+    return said
+
+
+class Keys:
+    """The keys of one issuer. monotonic: seconds that never leap."""
+
+    def __init__(self, issuer: Issuer, monotonic: Callable[[], float], fetch: Fetch = fetch) -> None:
+        self._issuer, self._monotonic, self._fetch = issuer, monotonic, fetch
+        self._found: dict[str | None, list[tuple[dict[str, Any], Key]]] = {}
+        self._fetched: float | None = None
+        self._fruitless: float | None = None
+        self._turn = asyncio.Lock()
+        self.metadata: dict[str, Any] = {}
+        """The issuer's discovery document, once it was asked for."""
+        self.problem: str | None = None
+        """Why the last fetch failed; None where it did not."""
+
+    def due(self) -> bool:
+        """Whether the keys are old enough to be asked for again."""
+        now = self._monotonic()
+        if self._fetched is not None and now - self._fetched < FRESH_S:
+            return False
+        return self._fruitless is None or now - self._fruitless >= COOLDOWN_S
+
+    def known(self, kid: str | None, algorithm: str) -> Key | None:
+        """The key among those at hand that `kid` names and that is for `algorithm`; None where there is not one."""
+        if self._fetched is None or self._monotonic() - self._fetched > STALE_S:
+            return None
+        found = self._found.get(kid, [])
+        if kid is None:
+            every = [pair for pairs in self._found.values() for pair in pairs]
+            found = every if len(every) == 1 else []
+        fitting = [key for said, key in found if _fits(said, key, algorithm)]
+        return fitting[0] if len(fitting) == 1 else None
+
+    async def find(self, kid: str | None, algorithm: str) -> Key | None:
+        """As `known`; asks the issuer where the key is not there or the keys are old."""
+        key = self.known(kid, algorithm)
+        if key is not None and not self.due():
+            return key
+        async with self._turn:
+            key = self.known(kid, algorithm)
+            if key is not None and not self.due():
+                return key
+            if self._fruitless is not None and self._monotonic() - self._fruitless < COOLDOWN_S:
+                return key
+            await self._refresh()
+            key = self.known(kid, algorithm)
+            if key is None or self.problem is not None:
+                self._fruitless = self._monotonic()
+        return key
+
+    async def _refresh(self) -> None:
+        try:
+            uri = self._issuer.jwks_uri or (await self.discovered())["jwks_uri"]
+            said = parse(await self._fetch(uri))
+            rows = said.get("keys")
+            if not isinstance(rows, list):
+                raise Unfetched("sent no set of keys")
+            self._found = _usable(rows[:_MOST_KEYS])
+            self._fetched, self.problem = self._monotonic(), None
+        except Unfetched as error:
+            self.problem = str(error)
+        except KeyError:
+            self.problem = "says nowhere where its keys are"
+
+    async def discovered(self) -> dict[str, Any]:
+        """The discovery document (OpenID Connect Discovery 1.0, 4.3), fetched once. Raises Unfetched."""
+        if not self.metadata:
+            said = parse(await self._fetch(self._issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"))
+            if said.get("issuer") != self._issuer.issuer:
+                raise Unfetched("says it is another issuer")
+            if not isinstance(said.get("jwks_uri"), str):
+                raise Unfetched("says nowhere where its keys are")
+            self.metadata = said
+        return self.metadata
+
+
+def _usable(rows: list[Any]) -> dict[str | None, list[tuple[dict[str, Any], Key]]]:
+    """The keys that can check a signature, by id. Shared secrets and private keys are left out."""
+    found: dict[str | None, list[tuple[dict[str, Any], Key]]] = {}
+    for row in rows:
+        if not isinstance(row, dict) or row.get("kty") not in ("RSA", "EC", "OKP") or "d" in row:
+            continue
+        kid = row.get("kid")
+        if row.get("use", "sig") != "sig" or not (kid is None or isinstance(kid, str)):
+            continue
+        operations = row.get("key_ops")
+        if operations is not None and (not isinstance(operations, list) or "verify" not in operations):
+            continue
+        try:
+            key = JWKRegistry.import_key(row)
+            if isinstance(key, RSAKey) and key.raw_value.key_size < _RSA_BITS:
+                continue
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+        found.setdefault(kid, []).append((row, key))
+    return found
+
+
+def _fits(said: dict[str, Any], key: Key, algorithm: str) -> bool:
+    """Whether a key is of the type that the algorithm takes, and not kept for another one."""
+    if said.get("alg", algorithm) != algorithm:
+        return False
+    if algorithm[:2] in ("RS", "PS"):
+        return isinstance(key, RSAKey)
+    kind: type[Key] = ECKey if algorithm.startswith("ES") else OKPKey
+    return isinstance(key, kind) and said.get("crv") == _CURVES.get(algorithm)
