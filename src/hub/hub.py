@@ -29,6 +29,7 @@ from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
 from hub.quarantine import Quarantine
 from hub.schemas import Schemas, packaged
+from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
 
@@ -47,6 +48,7 @@ class Hub:
     feeds: Feeds
     audit: Audit
     directory: Directory
+    traces: Traces
     quarantine: Quarantine
     engines: tuple[Engine, ...]
 
@@ -87,6 +89,7 @@ class Hub:
             feeds=Feeds(log, views, disclosure),
             audit=Audit(log, views, commits, disclosure),
             directory=Directory(log, views),
+            traces=Traces(log, views, disclosure),
             quarantine=quarantine,
             engines=(engine, keys),
         )
