@@ -214,6 +214,15 @@ class Audit:
         self._looked({"events": {"after": after, "limit": limit}}, end, None, len(rows), actor)
         return rows
 
+    def looked(self, asked: Any, *, count: int, actor: str | None, recipient: str | None = None) -> None:
+        """Append `view.audited` for a look that another room takes. asked: what was asked; count: of how many persons.
+
+        A person in it is named by `Disclosure.name_of`.
+        """
+        with self._log.entries.snapshot() as (_, end):
+            pass
+        self._looked(asked, end, recipient, count, actor)
+
     def _looked(self, asked: Any, end: Head, recipient: str | None, count: int, actor: str | None) -> None:
         kind = self._log.schemas.kind(AUDITED)
         data = {

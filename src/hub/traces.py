@@ -114,14 +114,29 @@ class Traces:
 
     def disclosures(self, since: datetime, until: datetime) -> Iterator[Trace]:
         """As `between`, by disclosure, those that showed nobody too. No snapshot stays open between two of them."""
-        with self._log.entries.snapshot() as (connection, end):
-            first = self._log.position_at(connection, since - _APART, end.position)
-            last = self._log.position_at(connection, until + _APART, end.position)
-            positions = uses.disclosures(connection, after=first, up_to=last)
-        for position in positions:
+        for position in self._positions(since, until):
             trace = self._trace(position, since, until)
             if trace is not None:
                 yield trace
+
+    def persons(self, since: datetime, until: datetime, *, exercises: bool = True) -> int:
+        """How many persons the disclosures of [since, until) showed, those who are erased now too."""
+        found: set[int] = set()
+        positions = self._positions(since, until)
+        for at in range(0, len(positions), _AT_ONCE):
+            with self._log.entries.snapshot() as (connection, _):
+                for entry in self._log.read(connection, positions[at : at + _AT_ONCE]).values():
+                    data = entry.event.data if isinstance(entry, Entry) else None
+                    if data and since <= data["time"] < until and (exercises or not data["exercise"]):
+                        found.update(self._disclosure.named(connection, entry)[0])  # type: ignore[arg-type]
+        return len(found)
+
+    def _positions(self, since: datetime, until: datetime) -> list[int]:
+        """Where disclosures stand that may have been decided in [since, until)."""
+        with self._log.entries.snapshot() as (connection, end):
+            first = self._log.position_at(connection, since - _APART, end.position)
+            last = self._log.position_at(connection, until + _APART, end.position)
+            return uses.disclosures(connection, after=first, up_to=last)
 
     def _trace(self, position: int, since: datetime, until: datetime) -> Trace | None:
         with self._log.entries.snapshot() as (connection, end):

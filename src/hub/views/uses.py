@@ -45,6 +45,15 @@ def spent(connection: Connection, ordinals: Sequence[int], position: int) -> dic
     return found
 
 
+def takings(connection: Connection, ordinal: int, position: int) -> dict[int, list[int]]:
+    """By grant of the person (its position) the disclosures up to `position` that consumed it, in order."""
+    query = select(consumed.c.grant, consumed.c.position).where(consumed.c.person == ordinal)
+    found: dict[int, list[int]] = {}
+    for grant, at in connection.execute(query.where(consumed.c.position <= position).order_by(consumed.c.position)):
+        found.setdefault(grant, []).append(at)
+    return found
+
+
 def taken(connection: Connection, pairs: Iterable[tuple[int, int]], after: int) -> bool:
     """Whether one of these grants was consumed after that position."""
     for person, grant in pairs:
