@@ -1,4 +1,4 @@
-"""What others ask for in their own form: consent records (JSON-LD), and the record of provisions to third parties (CSV).
+"""What others ask for in their own form: consent records (JSON-LD), and the record of provisions (CSV).
 
 A consent record has the structure of ISO/IEC TS 27560:2023 in the terms of the W3C's DPV 2.2; what DPV has
 no word for stands under our own `hub:`. docs/records.md says what is in them and what is not. Nothing is
@@ -15,11 +15,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 from hub.canonical import dumps, plain, timestamp
 from hub.errors import Misuse
@@ -39,7 +38,9 @@ from hub.traces import Sighting, Trace, Traces
 from hub.views import uses
 from hub.views.views import Standing, Views
 
-TOKYO = ZoneInfo("Asia/Tokyo")
+TOKYO = timezone(timedelta(hours=9))
+"""Japan has kept one time all the year since 1952."""
+
 ARTICLES = {"life_protection": "個人情報保護法27条1項2号", "roster": "災害対策基本法49条の11第3項"}
 """The article that a basis of an override rests on (R14)."""
 
@@ -188,6 +189,8 @@ class _Consents:
                 case ConsentDeclined():
                     if said.request in requests:
                         declined.append((entry, self._declined(entry, said, requests[said.request])))
+                case _:
+                    pass
         taken = uses.takings(self._standing.connection, ordinal, self._standing.position)
         found = [(c.entry, self._granted(c, policy, taken.get(c.entry.position, []))) for c in courses.values()]
         return [record for _, record in sorted(found + declined, key=lambda pair: pair[0].position)]
@@ -208,6 +211,7 @@ class _Consents:
         }
         if grant.notice is not None:
             notice = grant.notice
+            record["dpv:hasProcess"]["dpv:hasLegalBasis"] = {"@id": "dpv:ExpressedConsent"}  # which DPV has be informed
             record["dpv:hasNotice"] = {
                 "@id": _urn("notice", f"{notice.id}:{notice.version}:{notice.language}"),
                 "@type": "dpv:ConsentNotice",
@@ -274,7 +278,7 @@ class _Consents:
             "dpv:hasApplicableLaw": {"@id": "legal-jp:law-APPI"},
             "dpv:hasDataController": {"@id": _urn("controller", "city"), "@type": "dpv:DataController"},
             "dpv:hasJurisdiction": {"@id": "loc:JP"},
-            "dpv:hasLegalBasis": {"@id": "dpv:ExpressedConsent"},
+            "dpv:hasLegalBasis": {"@id": "dpv:Consent"},
             "dpv:hasPersonalData": [_named("kind", kind, "dpv:PersonalData") for kind in kinds],
             "dpv:hasProcessing": {"@id": "dpv:Disclose"},
             "dpv:hasPurpose": [_named("purpose", purpose, "dpv:Purpose") for purpose in purposes],
