@@ -84,7 +84,7 @@ def ever(town: Town) -> tuple[datetime, datetime]:
 
 def test_every_grant_ever_made_is_told_with_what_became_of_it(home: Town) -> None:
     grant(home, "花子", "running", notice=NOTICE)
-    grant(home, "花子", "withdrawn")
+    grant(home, "花子", "withdrawn", valid_until=home.now + HOUR)
     grant(home, "花子", "over", valid_until=home.now + HOUR)
     grant(home, "花子", "spent", uses=1, kinds=["location.reported"], precision={"location.reported": "exact"})
     home.tell("consent.revoked", person="花子", grant="withdrawn")

@@ -103,3 +103,54 @@ def agree(town: Town) -> None:
     for person in worlds.PERSONS:
         seen = town.hub.traces.of_person(person, limit=10_000)
         assert seen == [sighting for sighting in between if sighting.person == person][::-1]
+
+
+@pytest.fixture
+def seen(town: Town) -> Town:
+    """hanako, whose location the hospital has seen three times, to a square of a kilometre."""
+    town.tell("recipient.registered", recipient="clinic", **{"class": "hospital"}, areas=["*"], purposes=["care"])
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.tell("location.reported", person="hanako", lat_deg=37.4948, lon_deg=139.9298, accuracy_m=5)
+    town.tell(
+        "consent.granted",
+        person="hanako",
+        grant="g",
+        to={"recipient": "clinic"},
+        kinds=["location.reported"],
+        purposes=["care"],
+        modes=["normal"],
+        data="all",
+        precision={"location.reported": "1km"},
+    )
+    for _ in range(3):
+        town.read("clinic", "care")
+    return town
+
+
+def test_of_a_person_the_newest_come_first_strictly_between(seen: Town) -> None:
+    first, second, third = seen.hub.audit.disclosures()
+
+    def positions(**asked: int) -> list[int]:
+        return [sighting.position for sighting in seen.hub.traces.of_person("hanako", **asked)]
+
+    assert positions() == [third, second, first]
+    assert positions(limit=2) == [third, second]
+    assert positions(before=third) == [second, first]
+    assert positions(after=first) == [third, second]
+    assert positions(before=third, after=first) == [second]
+    assert seen.hub.traces.of_person("nobody") == []
+
+
+def test_a_consent_that_was_withdrawn_since_is_told_as_it_was(seen: Town) -> None:
+    before = seen.hub.traces.of_person("hanako")
+    seen.tell("consent.revoked", person="hanako", grant="g")
+    assert seen.hub.traces.of_person("hanako") == before
+
+
+def test_what_was_destroyed_at_the_end_of_its_retention_counts_as_shown(seen: Town) -> None:
+    before = seen.hub.traces.of_person("hanako")
+    with seen.hub.engines[1].begin() as connection:
+        connection.exec_driver_sql("DELETE FROM period_key")
+    again = seen.reopen()
+    assert again.hub.traces.of_person("hanako") == before
+    assert again.hub.audit.repeat(before[0].position).answer.persons == []
