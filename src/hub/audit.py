@@ -221,7 +221,10 @@ class Audit:
         return rows
 
     def looked(self, asked: Any, *, actor: str | None, recipient: str | None = None, count: int = 0) -> None:
-        """Append `view.audited` for a look at what is kept, by `actor`: asked is what was asked, without a name."""
+        """Append `view.audited` for a look that another room takes. asked: what was asked; count: of how many persons.
+
+        A person in it is named by `Disclosure.name_of`.
+        """
         with self._log.entries.snapshot() as (_, end):
             pass
         self._looked(asked, end, recipient, count, actor)

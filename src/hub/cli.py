@@ -43,11 +43,15 @@ app.add_typer(clock_app, name="clock")
 connectors_app = typer.Typer(help="The connectors that are installed.", no_args_is_help=True)
 app.add_typer(connectors_app, name="connectors")
 
+export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
+
 Database = Annotated[
     str | None,
     typer.Option("--database", envvar=DATABASE, metavar="URL", help=f"The database; default {DEFAULT_DATABASE}."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file, which its owner alone reads; - for output.")]
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it was at this time, with its offset.")]
 AtPosition = Annotated[int | None, typer.Option("--position", metavar="N", help="As it was at this position.")]
 Exercise = Annotated[bool, typer.Option("--exercise", help="A drill's reading.")]
@@ -519,6 +523,60 @@ def connectors_list(as_json: Json = False) -> None:
         return
     for row in rows:
         _say(f"{row['name']:12}{', '.join(row['kinds']) if row['error'] is None else 'does not load: ' + row['error']}")
+
+
+@export_app.command("consents")
+def export_consents(
+    out: Out,
+    database: Database = None,
+    person: Annotated[str | None, typer.Option("--person", help="Theirs alone; else everyone's.")] = None,
+) -> None:
+    """Write the consent records as JSON-LD (ISO/IEC TS 27560, W3C DPV). A look: it is logged."""
+    from hub.records import write
+
+    with _hub(database) as hub:
+        asked = {"consents": {"person": None if person is None else hub.disclosure.name_of(person)}}
+        hub.audit.looked(asked, count=hub.records.persons(person), actor=_actor())
+        write(out, hub.records.consent_records(person))
+
+
+@export_app.command("provisions")
+def export_provisions(
+    out: Out,
+    since: Annotated[str, typer.Option("--since", metavar="DATE", help="From this day (Asia/Tokyo), or time.")],
+    until: Annotated[str, typer.Option("--until", metavar="DATE", help="To the end of this day, or before a time.")],
+    database: Database = None,
+    exercises: Annotated[bool, typer.Option("--exercises", help="Drills too.")] = False,
+) -> None:
+    """Write the record of provisions to third parties as CSV (個人情報保護法29条). A look: it is logged."""
+    from hub.errors import Misuse
+    from hub.records import write
+
+    begin, end = _day(since, "--since"), _day(until, "--until", last=True)
+    if end <= begin:
+        raise Misuse("--until is not after --since")
+    with _hub(database) as hub:
+        asked = {"provisions": {"since": begin, "until": end, "exercises": exercises}}
+        count = hub.traces.persons(begin, end, exercises=exercises)
+        hub.audit.looked(asked, count=count, actor=_actor())
+        write(out, hub.records.provisions(begin, end, exercises=exercises))
+
+
+def _day(text: str, option: str, *, last: bool = False) -> datetime:
+    """A time, or where a day of Asia/Tokyo begins; `last`: where the day after it does."""
+    from datetime import date, timedelta
+
+    from hub.errors import Misuse
+    from hub.records import TOKYO
+
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        found = _time(text, option)
+        if found is None:
+            raise Misuse(f"{option}: is no day and no time") from None
+        return found
+    return datetime(day.year, day.month, day.day, tzinfo=TOKYO).astimezone(UTC) + timedelta(days=last)
 
 
 @app.command()

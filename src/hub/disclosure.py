@@ -13,12 +13,13 @@ import hmac
 import json
 import os
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -30,13 +31,13 @@ from hub.canonical import text, timestamp
 from hub.codec import is_id
 from hub.commits import Commits
 from hub.errors import Busy, Conflict, PayloadError
-from hub.events import LOCATION, Entry, Event, Position
+from hub.events import LOCATION, Entry, Event, Mode, Position
 from hub.intake import HUB
 from hub.log import merkle
-from hub.log.log import Log
+from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import Ask, Decision, Moment, Opening, Permit, Reading, levels_of
+from hub.rules import Ask, Basis, Decision, Moment, Opening, Permit, Reading, levels_of
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 REFUSED = "view.refused"
@@ -103,6 +104,15 @@ class Shown:
     person: str
     mode: str
     items: Sequence[Item]
+
+
+class Telling(NamedTuple):
+    """So many facts of one kind that are shown alike: at one level, on one basis."""
+
+    kind: str
+    level: str
+    basis: Basis
+    items: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,7 +289,55 @@ class Disclosure:
     def _decide_some(
         self, standing: Standing, reading: Reading, query: Query, queue: Sequence[tuple[str, int]]
     ) -> list[Shown]:
-        ordinals = [ordinal for _, ordinal in queue]
+        permitted = self._permitted(standing, reading, query, [ordinal for _, ordinal in queue])
+        wanted = (
+            permit.fact.position for _, kinds in permitted.values() for found in kinds.values() for permit in found
+        )
+        entries = self._log.read(standing.connection, wanted)
+        shown = []
+        for name, ordinal in queue:
+            if ordinal not in permitted:
+                continue
+            mode, kinds = permitted[ordinal]
+            items = [
+                Item(permit=permit, entry=entry, json=self._item(entry, permit))
+                for found in kinds.values()
+                for permit in found
+                if isinstance(entry := entries[permit.fact.position], Entry)
+            ]
+            if items:
+                shown.append(Shown(ordinal=ordinal, person=name, mode=mode, items=items))
+        if query.area is None:
+            return shown
+        cover = standing.city.cover((query.area,))
+        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)]
+
+    def tellings(
+        self, standing: Standing, query: Query, time: datetime, ordinals: Iterable[int]
+    ) -> dict[int, tuple[Mode, tuple[Telling, ...]]]:
+        """What of these persons is shown to `query` at `standing` and `time`, by ordinal; no payload is told.
+
+        They are taken as chosen: the query's persons, area and page are not asked for again. Of someone who
+        is erased there is nothing. A fact whose payload was destroyed since counts as one that was shown.
+        """
+        reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
+        present = [o for o in ordinals if self._views.persons.enrolled_by(o, standing.position)]
+        permitted = self._permitted(standing, reading, query, present, gone_counts=True)
+        return {o: (mode, _tellings(kinds)) for o, (mode, kinds) in permitted.items()}
+
+    def _permitted(
+        self,
+        standing: Standing,
+        reading: Reading,
+        query: Query,
+        ordinals: Sequence[int],
+        *,
+        gone_counts: bool = False,
+    ) -> dict[int, tuple[Mode, dict[str, list[Permit]]]]:
+        """The mode of each person of whom something is shown, and what is shown by kind, in the order of their names.
+
+        gone_counts: whether a location that cannot be read any more passes as one in the grid.
+        """
         policies = standing.policies(ordinals)
         places = standing.places(ordinals) if reading.needs_places else {}
         spent = standing.spent(policies.items())
@@ -291,26 +349,13 @@ class Disclosure:
                 decided[ordinal] = decision
                 for kind in reading.open_kinds(decision):
                     asked.setdefault(kind, []).append(ordinal)
-        permits: dict[int, list[Permit]] = {}
+        permitted: dict[int, tuple[Mode, dict[str, list[Permit]]]] = {}
         for kind in sorted(asked):
             open_to = {o: levels for o in asked[kind] if (levels := reading.permits(decided[o], kind))}
-            for ordinal, found in self._permits(standing, reading, query, open_to, kind).items():
-                permits.setdefault(ordinal, []).extend(found)
-        wanted = (permit.fact.position for found in permits.values() for permit in found)
-        entries = self._log.read(standing.connection, wanted)
-        shown = []
-        for name, ordinal in queue:
-            items = [
-                Item(permit=permit, entry=entry, json=self._item(entry, permit))
-                for permit in permits.get(ordinal, ())
-                if isinstance(entry := entries[permit.fact.position], Entry)
-            ]
-            if items:
-                shown.append(Shown(ordinal=ordinal, person=name, mode=decided[ordinal].mode, items=items))
-        if query.area is None:
-            return shown
-        cover = standing.city.cover((query.area,))
-        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)]
+            found = self._permits(standing, reading, query, open_to, kind, gone_counts=gone_counts)
+            for ordinal, permits in found.items():
+                permitted.setdefault(ordinal, (decided[ordinal].mode, {}))[1][kind] = permits
+        return permitted
 
     def _permits(
         self,
@@ -319,6 +364,8 @@ class Disclosure:
         query: Query,
         open_to: Mapping[int, Sequence[tuple[str, Opening]]],
         kind: str,
+        *,
+        gone_counts: bool,
     ) -> dict[int, list[Permit]]:
         """What is shown of one kind, by person: newest first; without `history` the newest of each variant."""
         terms, exercise = standing.city.kinds[kind], reading.ask.exercise
@@ -328,18 +375,27 @@ class Disclosure:
         rows = fetch(connection, list(open_to), terms, exercise, standing.position)
         finest = levels_of(kind)[0]
         coarse = [o for o in rows if kind == LOCATION and any(level != finest for level, _ in open_to[o])]
-        meshes = self._views.meshes(connection, [row.position for o in coarse for row in rows[o]])
-        if short and None in meshes.values():
+        in_grid = self._in_grid(connection, [row.position for o in coarse for row in rows[o]], gone_counts)
+        if short and not all(in_grid.values()):
             # outside the grid an older location may be the newest that is visible (R10)
-            off = [o for o in coarse if meshes[rows[o][0].position] is None]
+            off = [o for o in coarse if not in_grid[rows[o][0].position]]
             rows |= facts.history(connection, off, terms, exercise, standing.position)
-            meshes |= self._views.meshes(connection, [row.position for o in off for row in rows[o]])
+            in_grid |= self._in_grid(connection, [row.position for o in off for row in rows[o]], gone_counts)
         shown = {}
         for ordinal, found in rows.items():
-            permits = reading.shown(open_to[ordinal], kind, found, lambda position: meshes[position] is not None)
+            permits = reading.shown(open_to[ordinal], kind, found, in_grid.__getitem__)
             if permits:
                 shown[ordinal] = permits if query.history else _newest(permits)
         return shown
+
+    def _in_grid(self, connection: Connection, positions: list[Position], gone_counts: bool) -> dict[Position, bool]:
+        """Whether each location has a grid square; what cannot be read any more only where `gone_counts`."""
+        meshes = self._views.meshes(connection, positions)
+        found = {position: meshes[position] is not None for position in positions}
+        if gone_counts and not all(found.values()):
+            entries = self._log.read(connection, [position for position in positions if not found[position]])
+            found |= {position: True for position in positions if isinstance(entries.get(position), Closed)}
+        return found
 
     def _item(self, entry: Entry, permit: Permit) -> str:
         event = entry.event
@@ -583,6 +639,11 @@ def _body(
 
 def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:
     return "" if ref is None else f',"ref":"{ref(ordinal)}"'
+
+
+def _tellings(kinds: Mapping[str, Sequence[Permit]]) -> tuple[Telling, ...]:
+    counts = Counter((kind, permit.level, permit.basis) for kind, found in kinds.items() for permit in found)
+    return tuple(Telling(*alike, count) for alike, count in sorted(counts.items()))
 
 
 def _newest(permits: Sequence[Permit]) -> list[Permit]:

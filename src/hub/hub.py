@@ -28,7 +28,9 @@ from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
 from hub.quarantine import Quarantine
+from hub.records import Records
 from hub.schemas import Schemas, packaged
+from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
 
@@ -47,6 +49,8 @@ class Hub:
     feeds: Feeds
     audit: Audit
     directory: Directory
+    traces: Traces
+    records: Records
     quarantine: Quarantine
     engines: tuple[Engine, ...]
 
@@ -78,6 +82,7 @@ class Hub:
         quarantine = Quarantine(log, views, intake)
         commits.erase = quarantine.erase
         disclosure = Disclosure(log, views, commits)
+        traces = Traces(log, views, disclosure)
         hub = cls(
             log=log,
             views=views,
@@ -87,6 +92,8 @@ class Hub:
             feeds=Feeds(log, views, disclosure),
             audit=Audit(log, views, commits, disclosure),
             directory=Directory(log, views),
+            traces=traces,
+            records=Records(log, views, traces),
             quarantine=quarantine,
             engines=(engine, keys),
         )

@@ -125,6 +125,16 @@ class Policies:
         entries = self._log.read(connection, connection.scalars(query))
         return [entry for at in sorted(entries) if isinstance(entry := entries[at], Entry)]
 
+    def said(self, connection: Connection, ordinals: Sequence[int], position: int) -> dict[int, list[int]]:
+        """The positions up to `position` of all control events about persons, those that hold no longer too."""
+        found: dict[int, list[int]] = {ordinal: [] for ordinal in ordinals}
+        for at in range(0, len(ordinals), 500):
+            query = select(policy.c.person, policy.c.position).where(policy.c.person.in_(ordinals[at : at + 500]))
+            query = query.where(policy.c.position <= position).order_by(policy.c.position)
+            for row in connection.execute(query):
+                found[row.person].append(row.position)
+        return found
+
     def read(self, connection: Connection, ordinals: Sequence[int], position: int) -> dict[int, tuple[Held, bool]]:
         """The policies at `position`, each with whether it is also the newest there is."""
         pointers: dict[int, list[int]] = {ordinal: [] for ordinal in ordinals}

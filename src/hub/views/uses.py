@@ -45,6 +45,15 @@ def spent(connection: Connection, ordinals: Sequence[int], position: int) -> dic
     return found
 
 
+def takings(connection: Connection, ordinal: int, position: int) -> dict[int, list[int]]:
+    """By grant of the person (its position) the disclosures up to `position` that consumed it, in order."""
+    query = select(consumed.c.grant, consumed.c.position).where(consumed.c.person == ordinal)
+    found: dict[int, list[int]] = {}
+    for grant, at in connection.execute(query.where(consumed.c.position <= position).order_by(consumed.c.position)):
+        found.setdefault(grant, []).append(at)
+    return found
+
+
 def taken(connection: Connection, pairs: Iterable[tuple[int, int]], after: int) -> bool:
     """Whether one of these grants was consumed after that position."""
     for person, grant in pairs:
@@ -60,9 +69,9 @@ def takers(connection: Connection, after: int, up_to: int) -> set[int]:
     return set(connection.scalars(query.distinct()))
 
 
-def disclosures(connection: Connection, *, up_to: int, recipient: int | None = None) -> list[int]:
-    """The positions of all disclosures, or of those to one recipient (its number)."""
-    query = select(disclosure.c.position).where(disclosure.c.position <= up_to)
+def disclosures(connection: Connection, *, up_to: int, after: int = 0, recipient: int | None = None) -> list[int]:
+    """The positions of all disclosures behind `after`, or of those to one recipient (its number)."""
+    query = select(disclosure.c.position).where(disclosure.c.position > after, disclosure.c.position <= up_to)
     if recipient is not None:
         query = query.where(disclosure.c.recipient == recipient)
     return list(connection.scalars(query.order_by(disclosure.c.position)))
