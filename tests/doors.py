@@ -15,22 +15,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import uvicorn
 
 from hub.canonical import timestamp
+from hub.codec import is_id
+from hub.events import CONTROLS
+from hub.identity import local
+from hub.identity.caller import ROLES
+from hub.identity.local import LocalIssuer, claims_of
+from hub.identity.settings import Identity, Officers
 from hub.scenario import SOURCE, Sight, World
 from hub.schemas import packaged
+from hub.web.access import KINDS
 from hub.web.app import layered, routes
 from hub.web.bodies import written
 from hub.web.door import Door
+from hub.web.gate import Gate
 from hub.web.operation import Metrics
 from hub.web.serve import SETTINGS
 
@@ -51,11 +59,82 @@ class Reply:
         return json.loads(self.body)
 
 
-class Client:
-    """One connection to a hub."""
+class Tokens:
+    """Tokens of the local issuer whose key stands at a path, made once each."""
 
-    def __init__(self, port: int, timeout_s: float = 60) -> None:
-        self.port, self._timeout_s = port, timeout_s
+    def __init__(self, key: Path) -> None:
+        self._key = key
+        self._made: dict[str, str] = {}
+
+    def of(self, said: str | Mapping[str, Any]) -> str:
+        """said: as `hub token --as`, or the claims."""
+        claims = claims_of(said) if isinstance(said, str) else dict(said)
+        name = json.dumps(claims, sort_keys=True)
+        if name not in self._made:
+            self._made[name] = LocalIssuer(self._key).token(claims, now=time.time(), lifetime_s=8 * 3600)
+        return self._made[name]
+
+
+def asker(method: str, path: str, body: Any) -> str | Mapping[str, Any]:
+    """Who may ask this, for tests that are about something else than who may."""
+    parts = path.split("?")[0].removeprefix("/v1/").split("/")
+    match parts:
+        case ["persons", _, "links", *_] if method == "PUT":
+            return "operator"
+        case ["persons", person, *_]:
+            return _named("citizen", person)
+        case ["views", recipient, *_]:
+            return _named("service", recipient)
+        case ["connectors", name]:
+            return _named("source", name)
+        case ["events"]:
+            return _appender(body)
+        case ["emergencies", _, "confirm"]:
+            return "officer:officer-2"
+        case ["emergencies" | "overrides", *_] if method != "GET":
+            return "officer:officer-1"
+        case ["audit", *_]:
+            return "auditor"
+        case _:
+            return "operator"
+
+
+def _named(role: str, name: str) -> Mapping[str, Any]:
+    member = {"citizen": "person", "service": "recipient", "source": "source"}[role]
+    plain = unquote(name) if is_id(unquote(name)) else "nobody"
+    return {"sub": plain, "roles": [role], member: plain}
+
+
+def _appender(body: Any) -> Mapping[str, Any]:
+    """Of several events: someone who may append them all, as far as one can."""
+    if isinstance(body, bytes):
+        try:
+            body = json.loads(body.splitlines()[0] if body else body)
+        except (ValueError, RecursionError, IndexError):
+            body = None
+    events = [event for event in (body if isinstance(body, list) else [body]) if isinstance(event, Mapping)]
+    said: dict[str, Any] = {"sub": "everyone", "roles": list(ROLES), "source": SOURCE}
+    for event in reversed(events):
+        kind, data = event.get("type"), event.get("data")
+        by = data.get("by") if isinstance(data, Mapping) else None
+        if isinstance(kind, str) and kind in CONTROLS and (KINDS[kind] or {})["citizen"] != "-":
+            said["person"] = by or event.get("subject")
+        if kind == "consent.requested" and isinstance(data, Mapping):
+            said["recipient"] = data.get("recipient")
+        if is_id(event.get("source")) and (kind not in CONTROLS or kind == "fact.retracted"):
+            said["source"] = event["source"]
+    if said.get("person") is not None and not is_id(said["person"]):
+        del said["person"]
+    if "person" in said:
+        said["roles"] = [role for role in ROLES if role != "operator"] if len(events) == 1 else list(ROLES)
+    return said
+
+
+class Client:
+    """One connection to a hub. Each request bears the token of who may ask it, unless it is told another."""
+
+    def __init__(self, port: int, timeout_s: float = 60, *, tokens: Tokens | None = None) -> None:
+        self.port, self._timeout_s, self.tokens = port, timeout_s, tokens
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
     def call(
@@ -65,10 +144,13 @@ class Client:
         body: Any = None,
         *,
         headers: Mapping[str, str] | None = None,
+        as_: str | Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Reply:
-        """One request; `body` is bytes, or something that is sent as JSON."""
+        """One request; `body` is bytes, or something that is sent as JSON. as_: who asks; empty for nobody."""
         sent = dict(headers or {})
+        if self.tokens is not None and as_ != "" and not {"Authorization", "Cookie"} & set(sent):
+            sent["Authorization"] = f"Bearer {self.tokens.of(asker(method, path, body) if as_ is None else as_)}"
         if body is not None and not isinstance(body, bytes):
             body = written(body)
             sent.setdefault("Content-Type", "application/json")
@@ -80,8 +162,15 @@ class Client:
         found = {name.lower(): value for name, value in answer.getheaders()}
         return Reply(answer.status, found, answer.read())
 
-    def get(self, path: str, *, headers: Mapping[str, str] | None = None, **parameters: Any) -> Reply:
-        return self.call("GET", path, headers=headers, **parameters)
+    def get(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        as_: str | Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        return self.call("GET", path, headers=headers, as_=as_, **parameters)
 
     def event(self, event: Mapping[str, Any]) -> Reply:
         """One structured CloudEvent."""
@@ -111,6 +200,8 @@ class Served:
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="hub-doors-")
+        self.key = Path(self.folder.name) / "local-issuer.key"
+        self.tokens = Tokens(self.key)
         self.metrics = Metrics(Path(self.folder.name), 1)
         self.app = routes()
         config = uvicorn.Config(layered(self.app, self.metrics), lifespan="off", port=0, **SETTINGS)
@@ -122,12 +213,14 @@ class Served:
         self.port: int = self.server.servers[0].sockets[0].getsockname()[1]
 
     @contextmanager
-    def over(self, hub: Any) -> Iterator[Client]:
-        """A client of `hub`, which stays open afterwards."""
-        door = Door(hub, Metrics(Path(self.folder.name), 1))
+    def over(self, hub: Any, identity: Identity | None = None) -> Iterator[Client]:
+        """A client of `hub`, which stays open afterwards. identity: instead of the local issuer's, with an officer who
+        may act alone."""
+        identity = identity or replace(local.identity(), officers=Officers(alone=frozenset({"declare", "amend"})))
+        door = Door(hub, Metrics(Path(self.folder.name), 1), Gate(hub, identity, LocalIssuer(self.key)))
         self.app.state.door = door
         door.inlet.start()
-        client = Client(self.port)
+        client = Client(self.port, tokens=self.tokens)
         try:
             yield client
         finally:
@@ -167,8 +260,8 @@ class WebWorld(World):
         self._unnamed += id is None
         name = f"{self.named}-{self._unnamed}" if id is None else id
         reply = self.client.event(flat(kind, data, name))
-        assert reply.status in (200, 201, 422), reply
-        if reply.status == 422:
+        assert reply.status in (200, 201, 403, 422), reply
+        if reply.status in (403, 422):
             return "refused"
         [result] = reply.json["results"]
         if result["status"] == "accepted":
@@ -290,11 +383,12 @@ class Process:
             said += line
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
                 self.port = int(found[1])
-            if "Nobody" in line:
+            if "hub token" in line or "Tokens are" in line:
                 break
         else:
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
         self.announced = said
+        self.tokens = Tokens(database.with_name("local-issuer.key"))
         if workers > 1 and all_up:
             self.wait_for_workers(workers)
 
@@ -308,7 +402,7 @@ class Process:
         deadline = time.monotonic() + 60
         while True:
             assert time.monotonic() < deadline, self.said()
-            client = Client(self.port)
+            client = Client(self.port, tokens=self.tokens)
             with suppress(OSError, http.client.HTTPException):  # a worker that was killed takes connections with it
                 started = client.get("/metrics").body.decode()
                 workers = self.workers()
@@ -325,7 +419,7 @@ class Process:
         while found.total() < total:
             assert time.monotonic() < deadline, found
             found.clear()
-            client = Client(self.port)
+            client = Client(self.port, tokens=self.tokens)
             for line in client.get("/metrics").body.decode().splitlines():
                 if line.startswith(f"{name}{{"):
                     found[int(line.split('worker="')[1].split('"')[0])] += int(float(line.rsplit(" ", 1)[1]))
@@ -342,7 +436,7 @@ class Process:
 
     def client(self) -> Client:
         """A client, which is closed with the process."""
-        self._clients.append(Client(self.port))
+        self._clients.append(Client(self.port, tokens=self.tokens))
         return self._clients[-1]
 
     def kill(self) -> None:

@@ -245,7 +245,9 @@ def serve(
 def token(
     as_: Annotated[
         str,
-        typer.Option("--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID[@RECIPIENT], operator, auditor."),
+        typer.Option(
+            "--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID[@RECIPIENT], operator, auditor."
+        ),
     ],
     database: Database = None,
     hours: Annotated[int, typer.Option("--hours", min=1, max=24, help="How long it holds.")] = 8,

@@ -138,7 +138,10 @@ class Directory:
                 continue
             name = data["override"]
             rows[name] = {
-                **{part: data[part] for part in ("override", "recipient", "basis", "kinds", "purposes", "reason", "actor")},
+                **{
+                    part: data[part]
+                    for part in ("override", "recipient", "basis", "kinds", "purposes", "reason", "actor")
+                },
                 "areas": data["areas"] or [],
                 "persons_count": len(data["persons"] or ()),
                 "since": timestamp(entry.recorded_at),

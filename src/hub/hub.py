@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from hub import hazards
 from hub.audit import Audit
+from hub.citizen import Citizen
 from hub.commits import Commits
 from hub.directory import Directory
 from hub.disclosure import Disclosure
@@ -51,6 +52,7 @@ class Hub:
     directory: Directory
     traces: Traces
     records: Records
+    citizen: Citizen
     quarantine: Quarantine
     engines: tuple[Engine, ...]
 
@@ -94,6 +96,7 @@ class Hub:
             directory=Directory(log, views),
             traces=traces,
             records=Records(log, views, traces),
+            citizen=Citizen(log, views, traces),
             quarantine=quarantine,
             engines=(engine, keys),
         )

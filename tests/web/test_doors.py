@@ -214,7 +214,7 @@ def test_a_webhook_is_translated_and_repeated_without_effect(home: tuple[Town, C
     assert kinds == ["hazard.reported", "emergency.declared", "emergency.proposed"][: len(kinds)]
     again = client.call("POST", "/v1/connectors/jma", TELEGRAM.read_bytes())
     assert [event["status"] for event in again.json["events"]] == ["duplicate"]
-    assert client.call("POST", "/v1/connectors/no-such", b"x").status == 404
+    assert client.call("POST", "/v1/connectors/no-such", b"x").status == 403
 
 
 def test_places_show_the_newest_of_each_now_and_then(home: tuple[Town, Client]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-
 from datetime import datetime
 from typing import Any
 
 from hub.canonical import plain, timestamp
-from hub.citizen import preview, requests
+from hub.citizen import requests
 from hub.citizen.notices import Notices
+from hub.citizen.preview import Sees, preview
 from hub.citizen.requests import CHOSEN, Request
 from hub.errors import PayloadError, Refused
 from hub.events import ConsentGranted, Entry, Event, Mode, PreferencesChanged, control
@@ -188,10 +188,10 @@ class Citizen:
             if not ordinal:
                 return []
             moment = Moment(position=standing.position, time=self._now(end.recorded_at))  # type: ignore[arg-type]
-            found = preview.preview(standing, self._log.schemas, ordinal, thought, mode, moment)
+            found = preview(standing, self._log.schemas, ordinal, thought, mode, moment)
         return [self._seen(sees) for sees in found]
 
-    def _seen(self, sees: preview.Sees) -> Row:
+    def _seen(self, sees: Sees) -> Row:
         english, japanese = self.words(sees.kind)
         return {
             "recipient": sees.recipient,
@@ -239,5 +239,3 @@ def _exported(entry: Entry) -> Row:
         "exercise": event.exercise,
         "data": plain(event.data),
     }
-
-

@@ -201,11 +201,16 @@ def _runs(emergencies: Iterable[Emergency], now: datetime) -> list[_Run]:
 def _report(run: _Run, closed: Sequence[Grant], seen: Sequence[Sighting], more: bool) -> Row:
     hazard, count = run.emergency.hazard, len({sighting.recipient for sighting in seen})
     if run.mistaken:
-        text = f"An emergency ({hazard}) was declared by mistake and has been undone. {count} recipients saw data of yours."
-        text_ja = f"有事({hazard})が誤って宣言され、取り消されました。その間に{count}の提供先があなたのデータを見ました。"
+        text = f"An emergency ({hazard}) was declared by mistake and undone. {count} recipients saw data of yours."
+        text_ja = (
+            f"有事({hazard})が誤って宣言され、取り消されました。その間に{count}の提供先があなたのデータを見ました。"
+        )
     else:
-        text = f"The emergency ({hazard}) is over. {count} recipients saw data of yours under it; what it opened is closed."
-        text_ja = f"有事({hazard})は終わりました。{count}の提供先があなたのデータを見ました。有事のために開かれたものは閉じました。"
+        text = f"The emergency ({hazard}) is over, what it opened is closed. {count} recipients saw data of yours."
+        text_ja = (
+            f"有事({hazard})は終わり、そのために開かれたものは閉じました。"
+            f"その間に{count}の提供先があなたのデータを見ました。"
+        )
     number = f"{run.since.timestamp():.6f}"
     return {
         "notice": f"emergency:{run.emergency.id}:{number}",

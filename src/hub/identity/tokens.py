@@ -79,7 +79,7 @@ class Tokens:
         return caller
 
     async def read(self, token: str, *, issuer: str, audience: str, types: Sequence[str | None]) -> Read:
-        """A token of one issuer that is meant for another audience than the hub's: an ID token. Raises Unauthenticated."""
+        """A token of one issuer for another audience than the hub's: an ID token. Raises Unauthenticated."""
         head, of, keys = self._opened(token, types)
         if of.name != issuer:
             raise Unauthenticated(NOT_ACCEPTED)
@@ -144,7 +144,7 @@ class Tokens:
 
 
 def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
-    """What a token's claims make its bearer, by the issuer's configuration. Raises Unauthenticated where it is nobody."""
+    """What a token's claims make its bearer, as the issuer is configured. Raises Unauthenticated for nobody."""
     subject = _id(claims, issuer.actor)
     actor = f"{issuer.name}:{subject}"
     if subject is None or not is_id(actor):

@@ -114,9 +114,9 @@ class Policies:
         return connection.scalar(query.order_by(policy.c.position.desc()).limit(1)) or 0
 
     def events(self, connection: Connection, subject: int, end: int, kinds: Iterable[str] = ()) -> list[Entry]:
-        """The control events about a person (or the city, 0) up to `end`, in order; only of some kinds, if any are named.
+        """The control events about a person (or the city, 0) up to `end`, in order.
 
-        What cannot be read any more is left out.
+        kinds: only these, if any are named. What cannot be read any more is left out.
         """
         query = select(policy.c.position).where(policy.c.person == subject, policy.c.position <= end)
         topics = [f"{kind}.{version}" for kind in kinds for version in range(1, _MOST_VERSIONS)]

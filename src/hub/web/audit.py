@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from hub.canonical import timestamp
 from hub.web import answers, spec, views
 from hub.web.city import time_of
 from hub.web.door import door, said
@@ -160,6 +161,31 @@ async def disclosures(
         lambda: here.hub.audit.trace(recipient=recipient, person=person, before=before, limit=limit, actor=actor)
     )
     return said({"disclosures": rows})
+
+
+_PROVISIONS: spec.Responses = {200: {"description": "A line for each person and ground", "content": {answers.CSV: {}}}}
+
+
+@router.get(
+    "/provisions",
+    summary="The record of provisions to third parties",
+    responses=_PROVISIONS | spec.problems("refused"),
+    response_class=StreamingResponse,
+)
+async def provisions(
+    request: Request,
+    since: Annotated[str, Query(description="From this time on", examples=["2026-06-01T00:00:00+09:00"])],
+    until: Annotated[str, Query(description="Before this time", examples=["2026-07-01T00:00:00+09:00"])],
+    exercises: Annotated[bool, Query(description="Drills too")] = False,
+) -> Response:
+    """個人情報保護法 29条: to whom which items of whom were given, on which ground, when; as CSV (docs/records.md)."""
+    here, actor = door(request), door(request).actor(request)
+    begin, end = time_of(since, "since"), time_of(until, "until")
+    asked = {"provisions": {"since": timestamp(begin), "until": timestamp(end), "exercises": exercises}}
+    await here.read(lambda: here.hub.audit.looked(asked, actor=actor))
+    rows = here.hub.records.provisions(begin, end, exercises=exercises)
+    headers = {**answers.UNKEPT, "Content-Disposition": 'attachment; filename="provisions.csv"'}
+    return StreamingResponse(rows, headers=headers, media_type=f"{answers.CSV}; charset=utf-8")
 
 
 @router.get(

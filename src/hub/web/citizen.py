@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any
@@ -26,7 +25,12 @@ _NDJSON = "application/x-ndjson"
 _JSONLD = "application/ld+json"
 
 _PREFERENCES: dict[str, Any] = {"ask": "each_new_kind", "recipients": {"aizu-city": "once"}, "language": "ja"}
-_WOULD = {"to": {"recipient": "aizu-city"}, "kinds": ["safety.answered"], "purposes": ["rescue"], "modes": ["emergency"]}
+_WOULD = {
+    "to": {"recipient": "aizu-city"},
+    "kinds": ["safety.answered"],
+    "purposes": ["rescue"],
+    "modes": ["emergency"],
+}
 _REQUEST = {
     "request": "r-1",
     "type": "asked",
@@ -129,8 +133,8 @@ def _add_requests(router: APIRouter) -> None:
         | spec.problems(),
     )
     async def get_requests(request: Request, person: str) -> Response:
-        """Recipients' requests, readings that are asked each time, new kinds, consents that ended. `would_grant` is what
-        an approval grants, unless the answer says otherwise."""
+        """Recipients' requests, readings that are asked each time, new kinds, consents that ended. `would_grant` is
+        what an approval grants, unless the answer says otherwise."""
         at = door(request)
         await at.at_least(request)
         return said({"requests": await at.read(lambda: at.hub.citizen.requests(person))})
@@ -139,7 +143,8 @@ def _add_requests(router: APIRouter) -> None:
         "/requests",
         summary="Answer several requests",
         openapi_extra=spec.request_body(
-            spec.obj({"answers": spec.rows(_with_request(_CHOICE))}), {"answers": [{"request": "r-1", "answer": "refuse"}]}
+            spec.obj({"answers": spec.rows(_with_request(_CHOICE))}),
+            {"answers": [{"request": "r-1", "answer": "refuse"}]},
         ),
         responses=spec.answers(
             200,
@@ -230,8 +235,8 @@ def _add_looks(router: APIRouter) -> None:
         | spec.problems(),
     )
     async def get_notices(request: Request, person: str) -> Response:
-        """Looks without consent and why (`override`), what an emergency that is over had opened, who saw what and what is
-        closed again (`report`, `mistake`), what delegates did (`act`)."""
+        """Looks without consent and why (`override`), what an emergency that is over had opened, who saw what and
+        what is closed again (`report`, `mistake`), what delegates did (`act`)."""
         at = door(request)
         await at.at_least(request)
         return said({"notices": await at.read(lambda: at.hub.citizen.notices(person))})
@@ -253,8 +258,8 @@ def _add_looks(router: APIRouter) -> None:
         limit: Annotated[int, Query(ge=1, le=500, description="How many")] = 50,
         before: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> Response:
-        """Who, which desk, at what, what for, on which ground, when: in words, Japanese and English. It is a look at the
-        trace, and recorded as one."""
+        """Who, which desk, at what, what for, on which ground, when: in words, Japanese and English. It is a look at
+        the trace, and recorded as one."""
         at, actor = door(request), door(request).actor(request)
         await at.at_least(request)
         position = None if before is None else at.unseal(before, "before")
@@ -328,6 +333,7 @@ def _add_export(router: APIRouter) -> None:
         "/consents",
         summary="Consent records",
         responses=_RECORDS | spec.problems("refused"),
+        response_class=StreamingResponse,
     )
     async def get_consents(request: Request, person: str) -> Response:
         """Every consent that was ever given, with what became of it: JSON-LD in the structure of ISO/IEC TS 27560 with
@@ -335,6 +341,5 @@ def _add_export(router: APIRouter) -> None:
         at, actor = door(request), door(request).actor(request)
         about = {"consents_of": at.hub.disclosure.name_of(person)}
         await at.read(partial(at.hub.audit.looked, about, actor=actor, count=1))
-        found = await at.read(lambda: at.hub.records.consent_records(person))
-        body = found if isinstance(found, bytes) else json.dumps(found, ensure_ascii=False).encode()
-        return Response(body, headers={"Cache-Control": "no-store"}, media_type=_JSONLD)
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return StreamingResponse(at.hub.records.consent_records(person), headers=headers, media_type=_JSONLD)

@@ -245,4 +245,3 @@ def read(content: str, headers: Mapping[str, str], body: bytes) -> tuple[list[Se
 def _check_size(body: bytes) -> None:
     if len(body) > bodies.EVENT_BYTES:
         raise Problem("too-large", f"One event has at most {bodies.EVENT_BYTES // 1024} KiB.")
-

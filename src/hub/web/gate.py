@@ -60,7 +60,7 @@ class Gate:
             idle_s=login.idle_s if login else _IDLE_S,
             longest_s=login.longest_s if login else _LONGEST_S,
         )
-        self.authority = Authority(hub.log.schemas, identity.sources, self.alone)
+        self.authority = Authority(identity.sources, self.alone)
         self.secure = login is not None and login.public_url.startswith("https:")
 
     @property

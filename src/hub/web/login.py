@@ -74,7 +74,9 @@ async def get_login(
     return response
 
 
-@router.get("", summary="The provider's way back", responses=_MOVED | spec.problems("unauthenticated", "provider-silent"))
+@router.get(
+    "", summary="The provider's way back", responses=_MOVED | spec.problems("unauthenticated", "provider-silent")
+)
 async def get_back(
     request: Request,
     state: Annotated[str, Query(description="As it was sent")] = "",

@@ -110,7 +110,9 @@ async def get_stream(
     first = await at.read(lambda: advance(query, last, at_rest="answer"))
     assert first is not None  # noqa: S101 -- at rest it answers
     left_s = partial(at.gate.left_s, entered(request).caller)
-    return StreamingResponse(_events(at, query, first, advance, left_s), headers=_UNKEPT, media_type="text/event-stream")
+    return StreamingResponse(
+        _events(at, query, first, advance, left_s), headers=_UNKEPT, media_type="text/event-stream"
+    )
 
 
 _UNKEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
