@@ -79,7 +79,7 @@ class Directory:
 
     def delegated(self, person: str, delegate: str) -> bool:
         """Whether `delegate` may act for the person now (R16); for someone who is not enrolled never."""
-        return delegate in self.acts_for([person], delegate)
+        return person in self.acts_for([person], delegate)
 
     def acts_for(self, persons: Iterable[str], delegate: str) -> frozenset[str]:
         """For whom among `persons` the delegate may act now (R16)."""

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, citizen, city, events, login, operation, persons, quarantine, spec, streams, views
+from hub.web import audit, citizen, city, events, links, login, operation, persons, quarantine, spec, streams, views
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, Hosts, enter
 from hub.web.operation import PREFIX, Metrics, Timed
@@ -91,6 +91,7 @@ def routes(lifespan: Any = None) -> FastAPI:
     app.include_router(login.router)
     persons.add_routes(app, schemas, PREFIX)
     citizen.add_routes(app, schemas, PREFIX)
+    links.add_routes(app, PREFIX)
     city.add_routes(app, schemas, PREFIX)
     app.include_router(_operation())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

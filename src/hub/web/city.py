@@ -384,7 +384,9 @@ def _add_overrides(router: APIRouter, schemas: Schemas) -> None:
         concerned finds a notice."""
         at, data = door(request), await json_object(request)
         data.setdefault("override", at.key(request))
-        data["actor"] = entered(request).caller.actor
+        own = entered(request).caller.actor
+        if data.setdefault("actor", own) != own:
+            raise PayloadError("is not who asks; leave it out", path="actor", kind="override.opened")
         result = await at.tell(request, "override.opened", data)
         override = data["override"]
         return done(at, result, {"override": override}, location=place(request, override))
