@@ -33,10 +33,10 @@ from hub.errors import Busy, Conflict, PayloadError
 from hub.events import LOCATION, Entry, Event, Position
 from hub.intake import HUB
 from hub.log import merkle
-from hub.log.log import Log
+from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import Ask, Decision, Moment, Opening, Permit, Reading, levels_of
+from hub.rules import LOST, Ask, Decision, Moment, Opening, Permit, Reading, levels_of
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 FORMAT = "view/1"
@@ -117,7 +117,8 @@ class FeedPart:
 class Answer:
     """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended.
 
-    feed: what a message of a feed says besides persons; None for a view.
+    feed: what a message of a feed says besides persons; None for a view. destroyed: at most how many items,
+    and places that decide a mode, are missing since their retention ended; 0 in an answer of now.
     """
 
     body: bytes
@@ -127,6 +128,7 @@ class Answer:
     disclosure: str | None = None
     position: int | None = None
     uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    destroyed: int = 0
 
     @property
     def items(self) -> Iterator[Item]:
@@ -215,15 +217,16 @@ class Disclosure:
         shown: list[Shown] = []
         queue = self._queue(standing, reading, query)
         begin = bisect_right(queue, (after, 2**62)) if after is not None else 0
-        size = min(_AT_ONCE, limit + 1)
+        size, destroyed = min(_AT_ONCE, limit + 1), 0
         for at in range(begin, len(queue), size):
-            shown += self._decide_some(standing, reading, query, queue[at : at + size])
+            some, missing = self._decide_some(standing, reading, query, queue[at : at + size])
+            shown, destroyed = shown + some, destroyed + missing
             if len(shown) > limit:
                 break
         following = self._cursor(query, shown[limit - 1].ordinal) if len(shown) > limit else None
         shown = shown[:limit]
         body = _body(query, shown, time, following)
-        return Answer(body=body, persons=shown, moment=moment, uses=_uses(shown))
+        return Answer(body=body, persons=shown, moment=moment, uses=_uses(shown), destroyed=destroyed)
 
     def _queue(self, standing: Standing, reading: Reading, query: Query) -> list[tuple[str, int]]:
         """All who could be shown, by id; kept for the next page until a control event about someone comes."""
@@ -258,7 +261,8 @@ class Disclosure:
 
     def _decide_some(
         self, standing: Standing, reading: Reading, query: Query, queue: Sequence[tuple[str, int]]
-    ) -> list[Shown]:
+    ) -> tuple[list[Shown], int]:
+        """Who is shown, and how much of it is destroyed."""
         ordinals = [ordinal for _, ordinal in queue]
         policies = standing.policies(ordinals)
         places = standing.places(ordinals) if reading.needs_places else {}
@@ -278,6 +282,8 @@ class Disclosure:
                 permits.setdefault(ordinal, []).extend(found)
         wanted = (permit.fact.position for found in permits.values() for permit in found)
         entries = self._log.read(standing.connection, wanted)
+        destroyed = sum(isinstance(e, Closed) and e.reason == "retention ended" for e in entries.values())
+        destroyed += sum(map(reading.misses, places.values()))
         shown = []
         for name, ordinal in queue:
             items = [
@@ -288,9 +294,9 @@ class Disclosure:
             if items:
                 shown.append(Shown(ordinal=ordinal, person=name, mode=decided[ordinal].mode, items=items))
         if query.area is None:
-            return shown
+            return shown, destroyed
         cover = standing.city.cover((query.area,))
-        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)]
+        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)], destroyed
 
     def _permits(
         self,
@@ -405,7 +411,8 @@ class Disclosure:
         answer = self.decide(standing, replace(query, persons=named, limit=None, cursor=None), time)
         if entry.event.data["format"] == FEED_FORMAT:
             said = FeedPart(removed=tuple(removed), next=entry.event.data["next"], more=entry.event.data["more"])
-            yield self.message(query, answer.persons, said, answer.moment)
+            message = self.message(query, answer.persons, said, answer.moment)
+            yield replace(message, destroyed=answer.destroyed)
             return
         if answer.persons:
             following = self._cursor(query, answer.persons[-1].ordinal)
@@ -566,10 +573,12 @@ def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:
 
 
 def _newest(permits: Sequence[Permit]) -> list[Permit]:
-    """The first of each variant."""
+    """The first of each variant; nothing behind one that was destroyed, whose variant nobody knows any more."""
     first: dict[int, Permit] = {}
     for permit in permits:
         first.setdefault(permit.fact.variant, permit)
+        if permit.fact.variant == LOST:
+            break
     return list(first.values())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from hub import hazards
+from hub import hazards, retention
 from hub.audit import Audit
 from hub.commits import Commits
 from hub.directory import Directory
@@ -28,6 +28,7 @@ from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
 from hub.quarantine import Quarantine
+from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.views import persons
 from hub.views.views import Views
@@ -48,6 +49,7 @@ class Hub:
     audit: Audit
     directory: Directory
     quarantine: Quarantine
+    retention: Retention
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -59,6 +61,7 @@ class Hub:
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
+        retention_policy: RetentionPolicy | None = None,
         durable: bool = True,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
@@ -88,9 +91,11 @@ class Hub:
             audit=Audit(log, views, commits, disclosure),
             directory=Directory(log, views),
             quarantine=quarantine,
+            retention=Retention(log, views, retention_policy or default_retention(schemas)),
             engines=(engine, keys),
         )
         hub._finish_erasures()
+        hub.retention.finish()
         return hub
 
     def _finish_erasures(self) -> None:
@@ -173,6 +178,11 @@ def areas() -> list[Event]:
 def default_policy() -> HazardPolicy:
     """The hazard policy that ships with the hub."""
     return hazards.load(Path(__file__).with_name("hazard-policy.toml").read_bytes())
+
+
+def default_retention(schemas: Schemas) -> RetentionPolicy:
+    """The retention policy that ships with the hub."""
+    return retention.load(Path(__file__).with_name("retention.toml").read_bytes(), schemas)
 
 
 def _master(path: Path) -> bytes:
