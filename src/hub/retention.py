@@ -186,8 +186,8 @@ class Retention:
     def _count(self, connection: Connection, end: int, kind: str, month: int) -> int:
         columns = recorder.log.c
         erased = list(persons.erased(connection))
-        query = select(columns.subject, func.count()).where(*self._rows(connection, end, kind, month))  # type: ignore[arg-type]
-        counts: dict[int, int] = dict(map(tuple, connection.execute(query.group_by(columns.subject))))  # type: ignore[arg-type]
+        query = select(columns.subject, func.count()).where(*self._rows(connection, end, kind, month))
+        counts: dict[int, int] = dict(map(tuple, connection.execute(query.group_by(columns.subject))))
         return sum(counts.values()) - sum(counts.get(ordinal, 0) for ordinal in erased)
 
 

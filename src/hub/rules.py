@@ -195,8 +195,13 @@ class Alert:
 
 
 def reaches_back(emergency: Emergency) -> datetime:
-    """Locations of then or before place nobody in an emergency that was declared, wherever it is (R10)."""
-    return emergency.declarations[0].recorded_at - PLACE_HOLDS
+    """Locations of then or before place nobody in an emergency that is active, wherever it is (R10)."""
+    start, before = emergency.declarations[0].recorded_at, emergency.declarations[0]
+    for declared in emergency.declarations[1:]:
+        if not before.continued_by(declared):
+            start = declared.recorded_at
+        before = declared
+    return start - PLACE_HOLDS
 
 
 def _covers(cover: Cover, codes: Iterable[str]) -> bool:
