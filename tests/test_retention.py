@@ -204,9 +204,10 @@ def test_nothing_of_another_variant_takes_its_place_in_the_past(new_town: Callab
     town.tell("transport.requested", "late", person="hanako", occurred_at="2026-06-25T00:00:00Z", **{"from": "home"})
     for data in ("all", "latest"):
         assert items(town.read(data, "rescue").body) == ["june"]
+    assert items(town.read("latest", "rescue", history=True).body) == ["june"]
     at(town, 2027, 7, 15)
     assert town.hub.retention.retain().destroyed
-    assert [items(again.answer.body) for again in repeated(town)] == [[], []]
+    assert [items(again.answer.body) for again in repeated(town)] == [[], [], []]
     rows = town.views()
     town.hub.views.rebuild()
     assert town.views() == rows
@@ -284,7 +285,9 @@ def test_another_process_that_holds_the_key_lets_go_of_it_when_it_looks(
         assert not other.hub.retention.renew()
         assert items(other.hub.audit.replay(query, time=then).answer.body) == ["june"]
         retain(past)
+        assert any(other.hub.views._meshes.values())
         assert other.hub.retention.renew()
+        assert not any(other.hub.views._meshes.values())
         assert not other.hub.retention.renew()
         assert items(other.hub.audit.replay(query, time=then).answer.body) == []
         assert in_log(other, JUNE) == set()
