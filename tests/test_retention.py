@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -453,3 +454,95 @@ def test_a_policy_that_is_not_understood_is_refused_by_the_name_of_its_key(text:
     with pytest.raises(Misuse) as refused:
         retention.load(text.encode(errors="surrogateescape"), packaged())
     assert names in str(refused.value)
+
+
+PLACES = [("37.49", "139.93"), ("37.41", "139.91"), ("35.68", "139.76"), ("10.5", "139.76")]
+"""Two in Aizu, one in Tokyo, one outside the grid."""
+
+
+def random_past(town: Town, rng: Random) -> None:
+    """Three months of two persons: late facts, drills, retractions, emergencies, and reads of every shape."""
+    readers = ("aizu-city", "daughter")
+    for reader in readers:
+        town.tell(
+            "recipient.registered", **{"recipient": reader, "class": "m", "areas": ["07"], "purposes": ["rescue"]}
+        )
+    people = {"hanako": ["13101"], "taro": ["07202"]}
+    for person, areas in people.items():
+        town.tell("person.enrolled", person=person, areas=areas)
+    for number in range(14):
+        terms = {
+            "kinds": rng.choice((["*"], ["location.reported"], ["safety.answered"])),
+            "modes": rng.choice((["normal"], ["emergency"], ["normal", "emergency", "exercise"])),
+            "to": rng.choice(({"recipient": readers[0]}, {"recipient": readers[1]}, {"class": "m"})),
+            "data": rng.choice(("all", "latest", "since_grant", "since_emergency")),
+            "precision": rng.choice(({}, {"*": "1km"})),
+        }
+        person = rng.choice(list(people))
+        town.tell("consent.granted", person=person, grant=f"g{number}", purposes=["rescue"], **terms)
+    facts: list[tuple[str, str]] = []
+    until = datetime(2026, 8, 20, tzinfo=UTC)
+    while town.now < until:
+        town.wait(timedelta(hours=rng.choice((1, 6, 30, 90))))
+        person, act = rng.choice(list(people)), rng.random()
+        late = {"occurred_at": town.now - timedelta(hours=rng.choice((0, 2, 40, 200)))}
+        lat, lon = rng.choice(PLACES)
+        name = f"f{len(facts)}"
+        if act < 0.45:
+            drill = {"exercise": True} if rng.random() < 0.1 else {}
+            place = {"lat_deg": Decimal(lat), "lon_deg": Decimal(lon), "accuracy_m": 5}
+            if town.hand_in("location.reported", name, person=person, **late, **drill, **place).status == "accepted":
+                facts.append((name, person))
+        elif act < 0.6:
+            kind = rng.choice(("safety.answered", "transport.requested"))
+            data = {"status": "safe"} if kind == "safety.answered" else {"from": "home"}
+            town.tell(kind, name, person=person, **late, **data)
+            facts.append((name, person))
+        elif act < 0.65 and facts:
+            event, of = rng.choice(facts)
+            town.tell("fact.retracted", person=of, event=event)
+        elif act < 0.72:
+            ends = town.now + timedelta(hours=rng.choice((20, 200, 700)))
+            drill = {"exercise": True} if rng.random() < 0.2 else {}
+            name = f"q{rng.randrange(2)}{'d' if drill else ''}"
+            town.tell("emergency.declared", emergency=name, areas=["07202"], hazard="flood", until=ends, **drill)
+        else:
+            asked = {"history": rng.random() < 0.4, "exercise": rng.random() < 0.1}
+            town.read(rng.choice(readers), "rescue", **asked)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_was_said_replays_show_only_what_was_shown_and_nothing_of_now_changes(town: Town, seed: int) -> None:
+    rng = Random(f"retention {seed}")
+    random_past(town, rng)
+    policy = retention.RetentionPolicy(default=0, days={})
+    retaining = Retention(town.hub.log, town.hub.views, policy)
+    positions = town.hub.audit.disclosures()
+    shown = {position: town.hub.audit.repeat(position).answer.body for position in positions}
+    destroyed = 0
+    for _ in range(6):
+        town.wait(timedelta(days=rng.choice((5, 11, 20))))
+        town.tell("safety.answered", person="taro", status="safe")
+        asked = [
+            Query(recipient=reader, purpose="rescue", history=history, exercise=exercise)
+            for reader in ("aizu-city", "daughter")
+            for history in (False, True)
+            for exercise in (False, True)
+        ]
+        before = [town.hub.audit.replay(query, time=town.now).answer.body for query in asked]
+        destroyed += sum(month.entries for month in retaining.retain().destroyed)
+        assert [town.hub.audit.replay(query, time=town.now).answer.body for query in asked] == before
+        for position in positions:
+            again = town.hub.audit.repeat(position)
+            assert again.same or again.destroyed
+            left = json.loads(again.answer.body)["persons"]
+            then = {person["person"]: person for person in json.loads(shown[position])["persons"]}
+            for person in left:
+                assert {item["event"] for item in person["items"]} <= {
+                    item["event"] for item in then[person["person"]]["items"]
+                }
+        rows = town.views()
+        town.hub.audit.verify()
+        town.hub.views.rebuild()
+        assert town.views() == rows
+    assert destroyed > 10
