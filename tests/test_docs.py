@@ -47,7 +47,7 @@ def test_the_readme_names_no_command_that_does_not_exist() -> None:
     assert typed <= {command.split()[0] for command in commands()}
 
 
-@pytest.mark.parametrize("setting", [cli.DATABASE, cli.MASTER_KEY, cli.POLICY])
+@pytest.mark.parametrize("setting", [cli.DATABASE, cli.MASTER_KEY, cli.POLICY, cli.RETENTION])
 def test_the_readme_names_every_setting(setting: str) -> None:
     assert f"`{setting}`" in README
 

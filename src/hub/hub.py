@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from hub import hazards
+from hub import hazards, retention
 from hub.audit import Audit
 from hub.citizen import Citizen
 from hub.commits import Commits
@@ -30,6 +30,7 @@ from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
 from hub.quarantine import Quarantine
 from hub.records import Records
+from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.traces import Traces
 from hub.views import persons
@@ -54,6 +55,7 @@ class Hub:
     records: Records
     citizen: Citizen
     quarantine: Quarantine
+    retention: Retention
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -65,6 +67,7 @@ class Hub:
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
+        retention_policy: RetentionPolicy | None = None,
         durable: bool = True,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
@@ -98,9 +101,11 @@ class Hub:
             records=Records(log, views, traces),
             citizen=Citizen(log, views, traces),
             quarantine=quarantine,
+            retention=Retention(log, views, retention_policy or default_retention(schemas)),
             engines=(engine, keys),
         )
         hub._finish_erasures()
+        hub.retention.finish()
         return hub
 
     def _finish_erasures(self) -> None:
@@ -183,6 +188,11 @@ def areas() -> list[Event]:
 def default_policy() -> HazardPolicy:
     """The hazard policy that ships with the hub."""
     return hazards.load(Path(__file__).with_name("hazard-policy.toml").read_bytes())
+
+
+def default_retention(schemas: Schemas) -> RetentionPolicy:
+    """The retention policy that ships with the hub."""
+    return retention.load(Path(__file__).with_name("retention.toml").read_bytes(), schemas)
 
 
 def _master(path: Path) -> bytes:

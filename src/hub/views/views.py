@@ -20,7 +20,7 @@ from hub.log import recorder
 from hub.log.log import Closed, Log
 from hub.log.recorder import Append
 from hub.policy import City, Grant, Policy
-from hub.rules import Place
+from hub.rules import LOST_MESH, Place
 from hub.views import facts, persons, policies, uses
 from hub.views.facts import Facts
 from hub.views.persons import Persons
@@ -140,15 +140,17 @@ class Views:
         return {o: Place(meshes[rows[0].position], rows[0].effective_at) for o, rows in newest.items()}
 
     def meshes(self, connection: Connection, positions: Iterable[int]) -> dict[int, str | None]:
-        """The grid square of each location fact; None outside the grid, or where it cannot be read any more."""
+        """The grid square of each location fact; None outside the grid, `LOST_MESH` where it was destroyed."""
         positions = list(positions)
         missing = [position for position in positions if position not in self._meshes]
         if len(self._meshes) + len(missing) > _CACHED:
             self._meshes.clear()
             missing = positions
         for position, entry in self.log.read(connection, missing).items() if missing else ():
-            data = entry.event.data if isinstance(entry, Entry) else None
-            self._meshes[position] = mesh(data["lat_deg"], data["lon_deg"]) if data else None
+            if isinstance(entry, Entry):
+                self._meshes[position] = mesh(entry.event.data["lat_deg"], entry.event.data["lon_deg"])
+            else:
+                self._meshes[position] = LOST_MESH if entry.reason == "retention ended" else None
         return {position: self._meshes[position] for position in positions}
 
     def positions_of(self, connection: Connection, ordinal: int, end: int) -> set[int]:
@@ -158,6 +160,10 @@ class Views:
             query = select(table.c.position).where(table.c.person == ordinal, table.c.position <= end)
             found |= set(connection.scalars(query))
         return found
+
+    def forget(self) -> None:
+        """Drop what is held in memory of payloads: some were destroyed."""
+        self._meshes = {}
 
     @contextmanager
     def folding(self, append: Append) -> Iterator[Change]:
@@ -326,6 +332,8 @@ class Change:
                 self._erase(ordinal, entry.position)
             case Closed(subject=None):
                 raise Tampered("the city's key is missing", position=entry.position)
+            case Closed(reason="retention ended", kind=kind, subject=int(ordinal)) if kind in self.city.kinds:
+                self._facts += self.views.facts.lost(entry, self.city.kinds[kind], identity)
             case Closed():
                 pass
             case Entry(event=event) if event.kind in CONTROLS:

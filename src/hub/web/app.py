@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -120,6 +120,8 @@ def _end_streams_first(at: Door) -> None:
 async def _leave(at: Door) -> None:
     while True:
         await asyncio.to_thread(at.metrics.leave)
+        with suppress(HubError):  # the next one tries again
+            await asyncio.to_thread(at.hub.retention.renew)
         await asyncio.sleep(_LEAVE_S)
 
 
