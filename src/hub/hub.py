@@ -23,6 +23,7 @@ from hub.events import Event
 from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
+from hub.linking import Linking
 from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
@@ -31,6 +32,7 @@ from hub.quarantine import Quarantine
 from hub.schemas import Schemas, packaged
 from hub.views import persons
 from hub.views.views import Views
+from hub.waiting import Waiting
 
 _SIMULATED = "simulated"
 
@@ -48,6 +50,8 @@ class Hub:
     audit: Audit
     directory: Directory
     quarantine: Quarantine
+    waiting: Waiting
+    linking: Linking
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -76,7 +80,9 @@ class Hub:
         commits = Commits(log, views)
         intake = Intake(log, views, commits, policy or default_policy())
         quarantine = Quarantine(log, views, intake)
-        commits.erase = quarantine.erase
+        waiting = Waiting(log)
+        linking = Linking(log, intake, waiting, quarantine)
+        commits.erase, commits.link = linking.severed, linking.linked
         disclosure = Disclosure(log, views, commits)
         hub = cls(
             log=log,
@@ -88,9 +94,12 @@ class Hub:
             audit=Audit(log, views, commits, disclosure),
             directory=Directory(log, views),
             quarantine=quarantine,
+            waiting=waiting,
+            linking=linking,
             engines=(engine, keys),
         )
         hub._finish_erasures()
+        linking.finish()
         return hub
 
     def _finish_erasures(self) -> None:

@@ -98,6 +98,8 @@ def _told(name: str, translation: Translation, results: list[Result]) -> Importe
     if refused:
         reason = "; ".join(str(result.error) for result in refused)
         return Imported(path=name, status="refused", reason=reason, events=tuple(events))
-    if events:
-        return Imported(path=name, status="accepted", events=tuple(events))
+    waiting = sum(result.status == "waiting" for result in results)
+    if events or waiting:
+        reason = f"{waiting} of its facts wait until their id is linked" if waiting else None
+        return Imported(path=name, status="accepted", reason=reason, events=tuple(events))
     return Imported(path=name, status="nothing", reason=BEFORE if results else translation.nothing)

@@ -35,6 +35,14 @@ _RESULTS_EXAMPLE = {
     "position": 108,
     "results": [{"id": "s-1", "status": "accepted", "position": 108}],
 }
+_WAITING_EXAMPLE = {
+    "accepted": 0,
+    "duplicate": 0,
+    "rejected": 0,
+    "waiting": 1,
+    "position": None,
+    "results": [{"id": "s-1", "status": "waiting"}],
+}
 _EVENTS: spec.Json = {
     "requestBody": {
         "required": True,
@@ -55,13 +63,14 @@ _EVENTS: spec.Json = {
     status_code=201,
     responses=spec.answers(201, "The one event was accepted", spec.ref("Results"), _RESULTS_EXAMPLE, ["Hub-Position"])
     | spec.answers(200, "A duplicate, or a batch: see results", spec.ref("Results"), _RESULTS_EXAMPLE)
+    | spec.answers(202, "The one event waits until its ref is linked", spec.ref("Results"), _WAITING_EXAMPLE)
     | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
 )
 async def post_events(request: Request) -> Response:
     """One CloudEvent (structured, or binary with `ce-*` headers), a batch, or NDJSON.
 
     What is acknowledged is durable. The same event again is a duplicate; one bad event of a batch is
-    refused by itself, and kept in the quarantine.
+    refused by itself, and kept in the quarantine. A fact under a `ref` that nobody has linked waits.
     """
     at = door(request)
     at.inlet.check()
@@ -109,16 +118,20 @@ def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
         id=event.id,
         kind=event.kind,
         person=event.person,
+        ref=event.ref,
     )
 
 
 def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool) -> Response:
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    waiting = sum(result.status == "waiting" for result in results)
+    counts |= {"waiting": waiting} if waiting else {}
     rows = []
     last: int | None = None
     for one, result in zip(sent, results, strict=True):
         status = "rejected" if result.status == "refused" else result.status
-        counts[status] += 1
+        if status != "waiting":
+            counts[status] += 1
         row: dict[str, Any] = {"id": one.id, "status": status}
         if result.position is not None:
             row["position"] = result.position
@@ -126,7 +139,7 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
         if result.error is not None:
             row["error"] = told(result.error)
         rows.append(row)
-    code = 201 if single and counts["accepted"] else 200
+    code = 202 if single and waiting else 201 if single and counts["accepted"] else 200
     return said({**counts, "position": last, "results": rows}, code, at.positioned(last))
 
 
@@ -147,7 +160,9 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
                 "status": {"type": "string", "enum": ["accepted", "nothing"]},
                 "reason": spec.MAYBE_TEXT,
                 "events": spec.rows(
-                    spec.obj({"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT, "position": {"type": "integer"}})
+                    spec.obj(
+                        {"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT}, {"position": {"type": "integer"}}
+                    )
                 ),
             }
         ),
@@ -181,7 +196,7 @@ async def post_payload(request: Request, name: str) -> Response:
         await _keep(at, plugin, payload, media_type, refused)
         raise refused
     events = [_told(result, entry) for result in results for entry in (None, *result.caused)]
-    last = max((event["position"] for event in events), default=None)
+    last = max((event["position"] for event in events if "position" in event), default=None)
     reason = translation.nothing if not events else None
     return said(
         {"status": "accepted" if events else "nothing", "reason": reason, "events": events},
@@ -191,7 +206,8 @@ async def post_payload(request: Request, name: str) -> Response:
 
 def _told(result: Result, caused: Any) -> Mapping[str, Any]:
     event, position = (result.event, result.position) if caused is None else (caused.event, caused.position)
-    return {"id": event.id, "kind": event.kind, "status": result.status, "position": position}
+    row = {"id": event.id, "kind": event.kind, "status": result.status}
+    return row if position is None else row | {"position": position}
 
 
 async def _keep(at: Door, plugin: Connector, payload: bytes, media_type: str, error: Any) -> None:
