@@ -1,7 +1,8 @@
 """CloudEvents 1.0 in: structured, batch, binary and NDJSON, each event to the hub's own `Event`.
 
 `type` is the kind, `subject` the person (or the extension `ref` the source's own id of them), `time`
-occurred_at, the extension `exercise` says a drill, `data` the rest. Other extensions are allowed and left out. What cannot be read is told by path, without its value.
+occurred_at, the extension `exercise` says a drill, `data` the rest. Other extensions are allowed and left out.
+What cannot be read is told by path, without its value.
 Source: CloudEvents 1.0.2, JSON format 1.0.2 and HTTP binding 1.0.2.
 """
 
