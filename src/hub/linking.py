@@ -50,7 +50,6 @@ class Linking:
 
     def finish(self) -> None:
         """Finish what a stop cut off: destroy what was severed, and let enter what was linked."""
-        self._waiting.sweep()
         with self._log.entries.snapshot() as (connection, _):
             digests = links.all_severed(connection)
         self.severed(digests)

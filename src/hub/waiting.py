@@ -141,11 +141,12 @@ class Waiting:
             _delete(connection, gone)
 
     def sweep(self) -> None:
-        """Destroy what has waited for more than 30 days."""
+        """Destroy what has waited for more than 30 days. Raises Busy where the clock that says so cannot be trusted."""
         old = waiting.c.received_us < micros(self._log.clock.now() - KEPT)
         with self._log.entries.snapshot() as (connection, _):
             if connection.scalar(select(waiting.c.number).where(old).limit(1)) is None:
                 return
+        self._log.entries.check_clock()
         with self._log.entries.maintaining() as connection:
             gone = set(connection.scalars(select(waiting.c.item).where(old)))
             self._log.keyring.destroy_parked(gone)

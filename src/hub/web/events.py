@@ -35,13 +35,11 @@ _RESULTS_EXAMPLE = {
     "position": 108,
     "results": [{"id": "s-1", "status": "accepted", "position": 108}],
 }
-_WAITING_EXAMPLE = {
-    "accepted": 0,
-    "duplicate": 0,
-    "rejected": 0,
-    "waiting": 1,
-    "position": None,
-    "results": [{"id": "s-1", "status": "waiting"}],
+_WAITING: spec.Responses = {
+    202: {
+        "description": "The one event waits until its ref is linked",
+        "content": {"application/json": {"schema": spec.ref("Results")}},
+    }
 }
 _EVENTS: spec.Json = {
     "requestBody": {
@@ -63,7 +61,7 @@ _EVENTS: spec.Json = {
     status_code=201,
     responses=spec.answers(201, "The one event was accepted", spec.ref("Results"), _RESULTS_EXAMPLE, ["Hub-Position"])
     | spec.answers(200, "A duplicate, or a batch: see results", spec.ref("Results"), _RESULTS_EXAMPLE)
-    | spec.answers(202, "The one event waits until its ref is linked", spec.ref("Results"), _WAITING_EXAMPLE)
+    | _WAITING
     | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
 )
 async def post_events(request: Request) -> Response:
