@@ -35,12 +35,12 @@ _RESULTS_EXAMPLE = {
     "position": 108,
     "results": [{"id": "s-1", "status": "accepted", "position": 108}],
 }
-_COUNTED: dict[str, spec.Json] = dict.fromkeys(("accepted", "duplicate", "rejected", "waiting"), {"type": "integer"})
+_COUNTS: dict[str, spec.Json] = {n: {"type": "integer"} for n in ("accepted", "duplicate", "rejected", "waiting")}
 _WAITING = spec.answers(
     202,
     "The one event waits until its ref is linked",
     # OpenAPI's writer drops what is null in an example
-    spec.obj({**_COUNTED, "results": spec.rows(spec.ref("Result"))}, {"position": {"type": "null"}}),
+    spec.obj({**_COUNTS, "results": spec.rows(spec.ref("Result"))}, {"position": {"type": "null"}}),
     {"accepted": 0, "duplicate": 0, "rejected": 0, "waiting": 1, "results": [{"id": "s-1", "status": "waiting"}]},
 )
 _EVENTS: spec.Json = {
