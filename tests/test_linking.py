@@ -18,7 +18,7 @@ from sqlalchemy import delete, select
 from conftest import MINUTE, Said, Town
 from hub import waiting as room
 from hub.commits import Commits
-from hub.errors import Busy, Conflict, PayloadError, Refused
+from hub.errors import Busy, Conflict, PayloadError, Refused, Tampered
 from hub.events import Entry, Event
 from hub.intake import NOT_LINKED_ANY_MORE, Intake, Result
 from hub.linking import Linking
@@ -547,6 +547,8 @@ def test_a_kill_between_linking_and_entering_loses_and_doubles_nothing(home: Tow
     run.stdin.close()
 
     home.reopen()
+    if lines > 1:
+        assert home.hub.waiting.count() == 0, "it was linked when it was killed"
     link(home)
     assert whose(home) == [(name, "hanako") for name in ids]
     assert (home.hub.waiting.count(), keys(home)) == (0, 0)
@@ -759,14 +761,40 @@ def test_any_order_of_facts_links_and_severings_comes_out_as_a_naive_reading_say
 # The pieces themselves
 
 
-def test_a_waiting_fact_that_was_changed_is_tampered_with(home: Town) -> None:
-    from hub.errors import Tampered
-
+def test_a_waiting_fact_that_was_changed_is_told_and_holds_up_no_other(home: Town) -> None:
     fact(home, "s1")
+    fact(home, "s2")
     with home.hub.log.entries.maintaining() as connection:
-        connection.execute(waiting.update().values(box=b"x" * 60))
+        connection.execute(waiting.update().where(waiting.c.number == 1).values(box=b"x" * 60))
     with pytest.raises(Tampered):
         fact(home, "s1")
+    link(home)
+    home.reopen()
+    assert whose(home) == [("s2", "hanako")]
+    assert home.hub.waiting.count() == 1
+    with pytest.raises(Tampered):
+        home.hub.audit.verify()
+
+
+def test_an_import_says_what_waits(home: Town, tmp_path: Path) -> None:
+    from hub.connector import Translation
+    from hub.importing import import_files
+
+    class Care:
+        name, source, kinds = "care", "careyell", ("safety.answered",)
+
+        def translate(self, payload: bytes) -> Translation:
+            data = {"status": payload.decode()}
+            return Translation(events=[Event(source="careyell", id="c1", kind="safety.answered", ref=REF, data=data)])
+
+    (tmp_path / "payload").write_text("safe")
+    [done] = import_files(home.hub, Care(), [tmp_path / "payload"])
+    assert (done.status, done.events) == ("accepted", ())
+    assert done.reason == "1 of its facts wait until their id is linked"
+    home.tell("identity.linked", person="hanako", source="careyell", ref=REF)
+    assert whose(home) == [("c1", "hanako")]
+    [again] = import_files(home.hub, Care(), [tmp_path / "payload"])
+    assert again.status == "nothing"
 
 
 def test_without_what_is_kept_of_severed_ids_a_rebuild_would_differ(home: Town) -> None:

@@ -7,6 +7,7 @@ in between. Entering again what has entered is a duplicate, so that nothing is d
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -29,18 +30,21 @@ class Linking:
 
     def __init__(self, log: Log, intake: Intake, waiting: Waiting, quarantine: Quarantine) -> None:
         self._log, self._intake, self._waiting, self._quarantine = log, intake, waiting, quarantine
+        self._lock = threading.Lock()
         self._left: set[bytes] = set()
         """Ids that were linked when nothing could be appended."""
 
     def linked(self, digests: Sequence[bytes]) -> None:
         """Ids were linked: what waits for them enters, now or at the next link or start."""
-        self._left.update(digests)
-        wanted = sorted(self._left)
+        with self._lock:
+            self._left.update(digests)
+            wanted = sorted(self._left)
         try:
             self.drain(wanted)
         except Busy:
             return
-        self._left.difference_update(wanted)
+        with self._lock:
+            self._left.difference_update(wanted)
 
     def severed(self, digests: Iterable[bytes]) -> None:
         """Persons were erased, or ids severed: destroy what is kept of them outside the log."""
@@ -61,7 +65,8 @@ class Linking:
     def drain(self, digests: Sequence[bytes] | None = None) -> int:
         """Hand to intake what waits for ids that are linked, in the order of arrival; how many facts that were.
 
-        digests: only for these ids. What is refused goes to the quarantine. Raises Busy, and Tampered.
+        digests: only for these ids. What is refused goes to the quarantine. What was changed since it was sealed stays
+        where it is, so that it holds up nothing else; `verify` tells of it. Raises Busy.
         """
         self._waiting.sweep()
         after, count = 0, 0
@@ -74,9 +79,11 @@ class Linking:
         pairs = [(found.event, found.received_at) for found in waited if found.event is not None]
         results = self._intake.enter(pairs)
         self._quarantine.keep(_refusal(result) for result in results if _is_for_quarantine(result))
-        still = {result.event.id for result in results if result.status == "waiting"}
-        self._waiting.remove(found.item for found in waited if found.event is None or found.event.id not in still)
-        return len(pairs) - len(still)
+        entered = [found.item for found in waited if found.event is not None]
+        still = {item for item, result in zip(entered, results, strict=True) if result.status == "waiting"}
+        still |= {found.item for found in waited if found.changed}
+        self._waiting.remove(found.item for found in waited if found.item not in still)
+        return sum(result.status != "waiting" for result in results)
 
 
 def _is_for_quarantine(result: Result) -> bool:

@@ -47,12 +47,13 @@ waiting = Table(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waited:
-    """A fact that waits. event: None where its key is gone already."""
+    """A fact that waits. event: None where its key is gone already, and where it was changed since it was sealed."""
 
     number: int
     item: str
     event: Event | None
     received_at: datetime
+    changed: bool = False
 
 
 class Waiting:
@@ -69,7 +70,7 @@ class Waiting:
     def linked(self, digests: Sequence[bytes] | None, *, after: int = 0, limit: int = 50) -> list[Waited]:
         """What waits for ids that are linked now, in the order of arrival behind a number.
 
-        digests: only for these ids. Raises Tampered.
+        digests: only for these ids.
         """
         query = select(waiting).join(links.link, links.link.c.digest == waiting.c.link)
         query = query.where(waiting.c.number > after).order_by(waiting.c.number).limit(limit)
@@ -81,11 +82,21 @@ class Waiting:
 
     def _waited(self, row: Row[Any]) -> Waited:
         received_at = EPOCH + timedelta(microseconds=row.received_us)
+        event, changed = None, False
         try:
             event = self.open(row.item, row.box)
         except Gone:
-            event = None
-        return Waited(number=row.number, item=row.item, event=event, received_at=received_at)
+            pass
+        except Tampered:
+            changed = True
+        return Waited(number=row.number, item=row.item, event=event, received_at=received_at, changed=changed)
+
+    def check(self) -> None:
+        """Open everything that waits. Raises Tampered where something was changed."""
+        with self._log.entries.snapshot() as (connection, _):
+            for row in connection.execute(select(waiting)):
+                if self._waited(row).changed:
+                    raise Tampered("a fact that waits for a link was changed")
 
     def seal(self, item: str, event: Event, kind: Kind, record: bytes) -> bytes:
         """The box of a fact, whose data `record` encodes."""
@@ -119,12 +130,12 @@ class Waiting:
         )
 
     def remove(self, items: Iterable[str]) -> None:
-        """Take out what is in the log or in the quarantine now."""
+        """Take out what is in the log or in the quarantine now: keys first, so that none is left over."""
         gone = set(items)
         if gone:
+            self._log.keyring.destroy_parked(gone)
             with self._log.entries.maintaining() as connection:
                 _delete(connection, gone)
-            self._log.keyring.destroy_parked(gone)
 
     def destroy(self, digests: Iterable[bytes]) -> None:
         """Destroy what waits for ids that were severed: keys first (R15)."""
