@@ -90,7 +90,8 @@ class Town:
 
         from hub.log.recorder import metadata
 
-        beside = {"parked", "feed", "held"}  # what is kept beside the log, and is neither truth nor view
+        # what is kept beside the log, and is neither truth nor view
+        beside = {"parked", "feed", "held", "waiting", "severed"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {

@@ -33,6 +33,7 @@ from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
 from hub.schemas import Kind
 from hub.views import uses
 from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
+from hub.waiting import Waiting
 
 AUDITED = "view.audited"
 
@@ -337,8 +338,9 @@ class Audit:
         )
 
     def _check_keys(self) -> None:
-        """Every key that there is can be unwrapped."""
+        """Every key that there is can be unwrapped, and what waits can be opened."""
         self._log.keyring.check()
+        Waiting(self._log).check()
 
 
 def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:

@@ -316,6 +316,27 @@ def import_(
 
 
 @app.command()
+def link(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with the header source,ref,person.")],
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Say whose the ids at a service are (ID連携). The same file may be run twice."""
+    from hub.importing import link_file
+
+    refused = False
+    with _hub(database) as hub:
+        for done in link_file(hub, path):
+            refused = refused or done.status == "refused"
+            if as_json:
+                _print_json(done.as_dict())
+            else:
+                _say(f"line {done.line}: {done.status}{f': {done.reason}' if done.reason else ''}")
+    if refused:
+        sys.exit(1)
+
+
+@app.command()
 def emergencies(database: Database = None, at: At = None, as_json: Json = False) -> None:
     """The emergencies: proposed, active, ended."""
     with _hub(database) as hub:

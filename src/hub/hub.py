@@ -24,6 +24,7 @@ from hub.events import Event
 from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
+from hub.linking import Linking
 from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
@@ -35,6 +36,7 @@ from hub.schemas import Schemas, packaged
 from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
+from hub.waiting import Waiting
 
 _SIMULATED = "simulated"
 
@@ -56,6 +58,8 @@ class Hub:
     citizen: Citizen
     quarantine: Quarantine
     retention: Retention
+    waiting: Waiting
+    linking: Linking
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -85,7 +89,9 @@ class Hub:
         commits = Commits(log, views)
         intake = Intake(log, views, commits, policy or default_policy())
         quarantine = Quarantine(log, views, intake)
-        commits.erase = quarantine.erase
+        waiting = Waiting(log)
+        linking = Linking(log, intake, waiting, quarantine)
+        commits.erase, commits.link = linking.severed, linking.linked
         disclosure = Disclosure(log, views, commits)
         traces = Traces(log, views, disclosure)
         hub = cls(
@@ -102,10 +108,13 @@ class Hub:
             citizen=Citizen(log, views, traces),
             quarantine=quarantine,
             retention=Retention(log, views, retention_policy or default_retention(schemas)),
+            waiting=waiting,
+            linking=linking,
             engines=(engine, keys),
         )
         hub._finish_erasures()
         hub.retention.finish()
+        linking.finish()
         return hub
 
     def _finish_erasures(self) -> None:

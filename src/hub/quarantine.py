@@ -24,6 +24,7 @@ from hub.intake import Intake, Result
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 from hub.log.sealing import Gone
+from hub.views import links
 from hub.views.persons import person as person_table
 from hub.views.views import Views
 
@@ -53,7 +54,7 @@ parked = Table(
 class Refusal:
     """Something that was refused. via: the door, as `events` or `connector:jma`. payload: as it was sent.
 
-    kind, person, source, id: as far as they could be read.
+    kind, person, source, id, ref (the source's own id of the person): as far as they could be read.
     """
 
     via: str
@@ -64,6 +65,7 @@ class Refusal:
     source: str | None = None
     id: str | None = None
     person: str | None = None
+    ref: str | None = None
     media_type: str = "application/json"
     payload: bytes = b""
 
@@ -117,12 +119,11 @@ class Quarantine:
 
     def _keep(self, connection: Connection, refusal: Refusal, name: str, now: datetime) -> str:
         digest = self._log.keyring.digest
-        named = _named(refusal.person)
-        person = self._views.persons.digest(named) if named else _NOBODY
+        person, gone = self._about(connection, refusal)
         if len(refusal.payload) > LARGEST_BYTES:
             refusal = replace(refusal, payload=b"")
-        if person and self._erased(connection, person):
-            refusal, person = replace(refusal, payload=b"", id=None, person=None), _NOBODY
+        if gone:
+            refusal, person = replace(refusal, payload=b"", id=None, person=None, ref=None), _NOBODY
         whole = base64.b64encode(refusal.payload).decode()
         fingerprint = digest("parked", refusal.via, _named(refusal.source), _named(refusal.id), whole)
         row = connection.execute(select(parked.c.item).where(parked.c.fingerprint == fingerprint)).first()
@@ -145,6 +146,25 @@ class Quarantine:
             )
         )
         return name
+
+    def _about(self, connection: Connection, refusal: Refusal) -> tuple[bytes, bool]:
+        """The digest of whom it is about, and whether nothing of them may be kept.
+
+        A ref that is linked means the person; one that is not stands for itself, until it is severed.
+        """
+        if person := _named(refusal.person):
+            digest = self._views.persons.digest(person)
+            return digest, self._erased(connection, digest)
+        ref, source = _named(refusal.ref), _named(refusal.source)
+        if not (ref and source):
+            return _NOBODY, False
+        name = links.digest(self._log, source, ref)
+        known = links.resolve(connection, [name])
+        ordinal = known.get(name)
+        if ordinal is None:
+            return name, name in known
+        query = select(person_table.c.digest).where(person_table.c.ordinal == ordinal)
+        return connection.scalar(query) or name, False
 
     def _erased(self, connection: Connection, person: bytes) -> bool:
         query = select(person_table.c.erased).where(person_table.c.digest == person)
@@ -266,12 +286,12 @@ class Quarantine:
         self._log.keyring.destroy_parked([item])
         return found
 
-    def erase(self, persons: Iterable[bytes]) -> None:
-        """Destroy what is about persons who were erased (R15): keys first. persons: digests of their ids."""
-        persons = set(persons)
+    def erase(self, digests: Iterable[bytes]) -> None:
+        """Destroy what is about persons who were erased (R15), or came under refs that were severed: keys first."""
+        digests = set(digests)
         with self._log.entries.maintaining() as connection:
             rows = connection.execute(select(parked.c.item, parked.c.person).where(parked.c.person != _NOBODY))
-            gone = {row.item for row in rows if row.person in persons}
+            gone = {row.item for row in rows if row.person in digests}
             self._log.keyring.destroy_parked(gone)
             _delete(connection, gone)
 

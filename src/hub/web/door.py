@@ -103,7 +103,7 @@ class Door:
     async def take(self, events: Sequence[Event]) -> list[Result]:
         """Hand events to intake, and count what became of them."""
         results = await self.inlet.take(events)
-        for status in ("accepted", "duplicate", "refused"):
+        for status in ("accepted", "duplicate", "refused", "waiting"):
             count = sum(result.status == status for result in results)
             if count:
                 self.metrics.events(status, count)

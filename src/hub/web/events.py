@@ -43,6 +43,14 @@ _RESULTS_EXAMPLE = {
     "position": 108,
     "results": [{"id": "s-1", "status": "accepted", "position": 108}],
 }
+_COUNTS: dict[str, spec.Json] = {n: {"type": "integer"} for n in ("accepted", "duplicate", "rejected", "waiting")}
+_WAITING = spec.answers(
+    202,
+    "The one event waits until its ref is linked",
+    # OpenAPI's writer drops what is null in an example
+    spec.obj({**_COUNTS, "results": spec.rows(spec.ref("Result"))}, {"position": {"type": "null"}}),
+    {"accepted": 0, "duplicate": 0, "rejected": 0, "waiting": 1, "results": [{"id": "s-1", "status": "waiting"}]},
+)
 _EVENTS: spec.Json = {
     "requestBody": {
         "required": True,
@@ -63,13 +71,15 @@ _EVENTS: spec.Json = {
     status_code=201,
     responses=spec.answers(201, "The one event was accepted", spec.ref("Results"), _RESULTS_EXAMPLE, ["Hub-Position"])
     | spec.answers(200, "A duplicate, or a batch: see results", spec.ref("Results"), _RESULTS_EXAMPLE)
+    | _WAITING
     | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
 )
 async def post_events(request: Request) -> Response:
     """One CloudEvent (structured, or binary with `ce-*` headers), a batch, or NDJSON.
 
     What is acknowledged is durable. The same event again is a duplicate; one bad event of a batch is
-    refused by itself, and kept in the quarantine. Who may append which kind: docs/access.md.
+    refused by itself, and kept in the quarantine. A fact under a `ref` that nobody has linked waits. Who may
+    append which kind: docs/access.md.
     """
     at, caller = door(request), entered(request).caller
     at.inlet.check()
@@ -183,17 +193,21 @@ def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
         id=event.id,
         kind=event.kind,
         person=event.person,
+        ref=event.ref,
     )
 
 
 def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool) -> Response:
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    waiting = sum(result.status == "waiting" for result in results)
+    counts |= {"waiting": waiting} if waiting else {}
     rows = []
     last: int | None = None
     silent = any(isinstance(result, _Asked) for result in results)  # a gap between positions would tell
     for one, result in zip(sent, results, strict=True):
         status = "rejected" if result.status == "refused" else result.status
-        counts[status] += 1
+        if status != "waiting":
+            counts[status] += 1
         row: dict[str, Any] = {"id": one.id, "status": status}
         if result.position is not None and not silent:
             row["position"] = result.position
@@ -201,7 +215,7 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
         if result.error is not None:
             row["error"] = told(result.error)
         rows.append(row)
-    code = 201 if single and counts["accepted"] else 200
+    code = 202 if single and waiting else 201 if single and counts["accepted"] else 200
     return said({**counts, "position": last, "results": rows}, code, at.positioned(last))
 
 
@@ -222,7 +236,9 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
                 "status": {"type": "string", "enum": ["accepted", "nothing"]},
                 "reason": spec.MAYBE_TEXT,
                 "events": spec.rows(
-                    spec.obj({"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT, "position": {"type": "integer"}})
+                    spec.obj(
+                        {"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT}, {"position": {"type": "integer"}}
+                    )
                 ),
             }
         ),
@@ -261,7 +277,7 @@ async def post_payload(request: Request, name: str) -> Response:
         await _keep(at, plugin, payload, media_type, refused)
         raise refused
     events = [_told(result, entry) for result in results for entry in (None, *result.caused)]
-    last = max((event["position"] for event in events), default=None)
+    last = max((event["position"] for event in events if "position" in event), default=None)
     reason = translation.nothing if not events else None
     return said(
         {"status": "accepted" if events else "nothing", "reason": reason, "events": events},
@@ -271,7 +287,8 @@ async def post_payload(request: Request, name: str) -> Response:
 
 def _told(result: Result, caused: Any) -> Mapping[str, Any]:
     event, position = (result.event, result.position) if caused is None else (caused.event, caused.position)
-    return {"id": event.id, "kind": event.kind, "status": result.status, "position": position}
+    row = {"id": event.id, "kind": event.kind, "status": result.status}
+    return row if position is None else row | {"position": position}
 
 
 async def _keep(at: Door, plugin: Connector, payload: bytes, media_type: str, error: Any) -> None:

@@ -36,7 +36,7 @@ _ITEM = spec.obj(
     | {"source": spec.MAYBE_TEXT, "count": {"type": "integer"}, "kept": {"type": "boolean"}}
 )
 _RESULT = spec.obj(
-    {"id": spec.TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]}},
+    {"id": spec.TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected", "waiting"]}},
     {"position": {"type": "integer"}, "error": spec.ERROR},
 )
 

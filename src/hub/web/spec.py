@@ -163,7 +163,7 @@ CHANGES = obj(
 )
 ERROR = obj({"path": TEXT, "reason": TEXT}, {"rule": TEXT, "kind": TEXT})
 RESULT = obj(
-    {"id": MAYBE_TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]}},
+    {"id": MAYBE_TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected", "waiting"]}},
     {"position": {"type": "integer"}, "error": ERROR, "quarantine": TEXT},
 )
 RESULTS = obj(
@@ -173,17 +173,20 @@ RESULTS = obj(
         "rejected": {"type": "integer"},
         "position": {"type": ["integer", "null"]},
         "results": rows({"$ref": "#/components/schemas/Result"}),
-    }
+    },
+    {"waiting": {"type": "integer"}},
 )
 CLOUDEVENT = {
     "type": "object",
-    "description": "A CloudEvent 1.0 (cloudevents.io). `subject` is the person, `exercise` says a drill.",
+    "description": "A CloudEvent 1.0 (cloudevents.io). `subject` is the person, `exercise` says a drill; "
+    "`ref`, instead of `subject`, is the source's own id of the person.",
     "properties": {
         "specversion": {"const": "1.0"},
         "type": {"type": "string", "minLength": 1, "description": "The kind."},
         "source": {"type": "string", "minLength": 1},
         "id": {"type": "string", "minLength": 1},
         "subject": {"type": ["string", "null"]},
+        "ref": {"type": ["string", "null"]},
         "time": {"type": ["string", "null"], "format": "date-time"},
         "datacontenttype": {"type": ["string", "null"]},
         "exercise": {"type": ["boolean", "null"]},
