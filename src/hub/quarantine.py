@@ -92,8 +92,11 @@ class Item:
     kept: bool
 
 
-Translate = Callable[[str, str | None, bytes], Sequence[Event]]
-"""The events of a payload that came by a door, from a source. Raises PayloadError or Refused."""
+Translate = Callable[[str, bytes], Sequence[Event]]
+"""The events of a payload that came by a door. Raises PayloadError."""
+
+Allow = Callable[[str | None, Event], object]
+"""Whether an event may be made of what a source had sent. Raises Refused where not."""
 
 
 class Quarantine:
@@ -249,7 +252,14 @@ class Quarantine:
             raise PayloadError("is no item of the quarantine whose payload is kept", path="item")
         return row.via, said["media_type"], said["source"], base64.b64decode(said["payload"])
 
-    def replay(self, item: str, translate: Translate, payload: bytes | None = None) -> list[Result]:
+    def replay(
+        self,
+        item: str,
+        translate: Translate,
+        payload: bytes | None = None,
+        *,
+        allow: Allow = lambda source, event: None,
+    ) -> list[Result]:
         """Hand an item to intake again, mended where `payload` is given; it is gone once all of it was taken.
 
         Raises PayloadError where it still cannot be read, Refused where it may not be said so; then, and where an
@@ -257,7 +267,10 @@ class Quarantine:
         """
         via, _, source, kept = self._whole(item)
         try:
-            results = self._intake.take(translate(via, source, kept if payload is None else payload))
+            events = translate(via, kept if payload is None else payload)
+            for event in events:
+                allow(source, event)
+            results = self._intake.take(events)
         except (PayloadError, Refused) as error:
             self._change_reason(item, error)
             raise

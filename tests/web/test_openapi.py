@@ -17,7 +17,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from conftest import Town
-from doors import Client, served
+from doors import Client, asker, served
 
 TELEGRAM = Path(__file__).parents[2] / "connectors/jma/tests/telegrams/02-full.xml"
 SURFACE = """
@@ -121,6 +121,8 @@ def test_every_example_of_a_request_is_taken(home: tuple[Town, Client, dict[str,
         "recipient": "aizu-city",
         "override": "o1",
         "name": "jma",
+        "request": "asked",
+        "source": "m",
     }
     last = ("DELETE /v1/persons/{person}", "DELETE /v1/recipients/{recipient}")
     taken = 0
@@ -136,18 +138,19 @@ def test_every_example_of_a_request_is_taken(home: tuple[Town, Client, dict[str,
         asked = {name: value for name, value in required.items() if value is not None}
         bodies: dict[str, Any] = operation.get("requestBody", {}).get("content", {"": {}})
         for kind, content in bodies.items():
-            headers = {"Content-Type": kind} if kind else {}
+            headers, who = {"Content-Type": kind} if kind else {}, None
             body = content.get("example")
             if kind == "application/x-ndjson":
                 continue
             if path.endswith("/events") and kind == "application/json":
                 headers |= {"ce-specversion": "1.0", "ce-type": "safety.answered", "ce-source": "m", "ce-id": "bin"}
                 headers |= {"ce-subject": "hanako"}
+                who = "source:m"
             if path == "/v1/connectors/{name}":
                 body = TELEGRAM.read_bytes()
             if path == "/v1/kinds" and method == "POST":
                 continue  # every packaged kind is introduced already; tests/web/test_doors.py
-            reply = client.call(method, target, body, headers=headers, **asked)
+            reply = client.call(method, target, body, headers=headers, as_=who, **asked)
             assert 200 <= reply.status < 300, (where, kind, reply)
             answered = operation["responses"][str(reply.status)].get("content", {})
             media = reply.headers["content-type"].split(";")[0]
@@ -186,7 +189,7 @@ def test_whatever_is_sent_is_answered_as_described(town: Town) -> None:
             operation = found.ok()
             for mode in GenerationMode:
                 try:
-                    validate(operation, mode)
+                    validate(operation, mode, client)
                 except BaseExceptionGroup as error:
                     failures.append(f"{operation.label}: {error}")
                 except Unsatisfiable:
@@ -196,7 +199,7 @@ def test_whatever_is_sent_is_answered_as_described(town: Town) -> None:
     assert failures == [], "\n\n".join(failures)
 
 
-def validate(operation: Any, mode: GenerationMode) -> None:
+def validate(operation: Any, mode: GenerationMode, client: Client) -> None:
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
         max_examples=EXAMPLES,
@@ -208,6 +211,11 @@ def validate(operation: Any, mode: GenerationMode) -> None:
     )
     def whatever(case: Any) -> None:
         in_batches = [negative_data_rejection] if operation.label == "POST /v1/events" else []
-        case.call_and_validate(excluded_checks=EXCLUDED + in_batches)  # a bad event of a batch is told in its 200
+        assert client.tokens is not None
+        token = client.tokens.of(asker(case.method, case.formatted_path, case.body))
+        headers = {"Authorization": f"Bearer {token}"}
+        case.call_and_validate(
+            headers=headers, excluded_checks=EXCLUDED + in_batches
+        )  # a bad event of a batch is told in its 200
 
     whatever()

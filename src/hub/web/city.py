@@ -35,7 +35,7 @@ _EMERGENCY_ROW = {
     "by": "city:officer-8",
     "alone": False,
     "mistaken": False,
-    "proposed": None,
+    "proposed": {"areas": ["07"], "until": "2026-06-05T00:00:00.000000Z", "by": "city:officer-7"},
 }
 _OVERRIDE = {
     "recipient": "aizu-city",

@@ -46,10 +46,10 @@ _SESSION = spec.obj(
 )
 _EXAMPLE: dict[str, Any] = {
     "actor": "city:hanako",
-    "roles": ["citizen"],
+    "roles": ["source", "service", "citizen"],
     "person": "hanako",
-    "recipient": None,
-    "source": None,
+    "recipient": "aizu-city",
+    "source": "myhazard",
     "expires": "2026-06-01T08:00:00.000000Z",
     "csrf": "k3Jv…",
 }
@@ -163,7 +163,7 @@ async def get_session(request: Request) -> Response:
         200,
         "The session has ended; `location` ends it at the provider too",
         spec.obj({"location": spec.MAYBE_TEXT}),
-        {"location": None},
+        {"location": "https://id.example/logout?id_token_hint=…"},
     )
     | spec.problems(),
 )

@@ -91,6 +91,12 @@ def answers(status: int, description: str, schema: Json, example: Any, headers: 
     return {status: said}
 
 
+SECURITY: Json = {
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token (RFC 9068)."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "hub", "description": "A browser that is logged in."},
+}
+"""How a caller says who it is; docs/access.md says what that lets it do."""
+
 HEADERS: dict[str, Json] = {
     "Hub-Position": {"description": "A sealed position for Hub-At-Least.", "schema": {"type": "string"}},
     "Hub-Disclosure": {"description": "The id of the disclosure that was logged.", "schema": {"type": "string"}},
