@@ -255,6 +255,15 @@ def test_what_waits_is_destroyed_after_30_days(home: Town) -> None:
     assert (home.hub.waiting.count(), keys(home)) == (0, 0)
 
 
+def test_what_has_waited_for_30_days_makes_room(home: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MOST_OF_A_REF", 1)
+    fact(home, "old")
+    assert fact(home, "new").status == "refused"
+    home.wait(KEPT)
+    assert fact(home, "new").status == "waiting"
+    assert (home.hub.waiting.count(), keys(home)) == (1, 1)
+
+
 def test_a_clock_that_leapt_destroys_nothing_that_waits(home: Town) -> None:
     from hub.hub import Hub
     from hub.log.clock import WatchedClock

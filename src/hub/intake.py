@@ -208,6 +208,7 @@ class _Batch:
         self._append, self._change = append, change
         self._known: dict[bytes, int] = {}
         self._links: dict[bytes, int | None] = {}
+        self._asked: set[bytes] = set()
         self._changes_of_links = -1
         self.keeping = Keeping(log, append.connection, append.now)
 
@@ -272,10 +273,11 @@ class _Batch:
         """Look up whose the ids are; anew once a link changed in this transaction."""
         changes = len(self._change.linked) + len(self._change.severed)
         if changes != self._changes_of_links:
-            self._links, self._changes_of_links = {}, changes
-        missing = {name for name in names if name not in self._links}
+            self._links, self._asked, self._changes_of_links = {}, set(), changes
+        missing = set(names) - self._asked
         if missing:
             self._links |= links.resolve(self._append.connection, missing)
+            self._asked |= missing
 
     def _linked(self, prepared: _Prepared) -> str | None:
         """The id of the person that the ref is linked to; None where it never was. Looked at as erasure is: first."""
