@@ -253,7 +253,13 @@ def _nested(rng: Random, said: str) -> str:
     flat = json.dumps({"protected": head, "payload": claims, "signature": seal})
     general = json.dumps({"payload": claims, "signatures": [{"protected": head, "signature": seal}]})
     inner = token({**plain, "cty": "JWT"}, said, plain["alg"], key("foreign", plain["alg"]))
-    five = [f"{said}.{head}.{seal}", f"{head}..{claims}.{seal}.{seal}", f"{said}.{said}", f"Bearer {said}", f"{said}, x"]
+    five = [
+        f"{said}.{head}.{seal}",
+        f"{head}..{claims}.{seal}.{seal}",
+        f"{said}.{said}",
+        f"Bearer {said}",
+        f"{said}, x",
+    ]
     return rng.choice([flat, general, inner, b64(flat.encode()), *five])
 
 

@@ -20,7 +20,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import Key
 
 from hub.codec import is_id
-from hub.identity.caller import ROLES, Caller, Role, Unauthenticated
+from hub.identity.caller import RESERVED, ROLES, Caller, Role, Unauthenticated
 from hub.identity.keys import Keys
 from hub.identity.settings import ALGORITHMS, Client, Condition, Issuer
 
@@ -170,6 +170,7 @@ def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
     person = _id(claims, issuer.person)
     recipient = configured.recipient or _id(claims, issuer.recipient)
     source = configured.source or _id(claims, issuer.source)
+    source = None if source in RESERVED else source
     given = {role for role in ROLES if any(_holds(claims, c) for c in issuer.roles.get(role, ()))} | configured.roles
     needed: dict[Role, str | None] = {"citizen": person, "service": recipient, "source": source}
     roles = frozenset(role for role in given if needed.get(role, "") is not None)
