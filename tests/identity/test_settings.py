@@ -102,6 +102,6 @@ def test_where_an_identity_file_is_set_no_local_token_is_made(tmp_path: Path) ->
 
 
 def test_without_an_identity_file_the_hub_listens_on_loopback_alone(tmp_path: Path) -> None:
-    done = hub(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0")  # noqa: S104 -- refused
+    done = hub(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 2
     assert "HUB_IDENTITY" in done.stderr

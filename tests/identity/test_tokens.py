@@ -101,7 +101,7 @@ def _headed(said: str, head: Any) -> str:
 
 
 def _alg(rng: Random, said: str) -> str:
-    head, claims, _ = said.split(".")
+    _, claims, _ = said.split(".")
     plain = parts_of(said)[0]
     every = ["none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS1", "ES256K", "dir", None, 1, ["RS256"]]
     name = rng.choice([other for other in [*every, *ALGORITHMS] if other != plain["alg"]])
@@ -157,7 +157,7 @@ def _injected(rng: Random, said: str) -> str:
 
 
 def _claim(rng: Random, said: str) -> str:
-    head, claims, seal = parts_of(said)
+    _, claims, seal = parts_of(said)
     said_of = {"person": "taro", "sub": "user-2", "exp": NOW + 900, "roles": ["operator", "citizen"], "aud": ["x"]}
     name = rng.choice(list(said_of))
     return f"{said.split('.')[0]}.{written({**claims, name: said_of[name]})}.{seal}"
