@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import RSAKey
 
 from hub.identity import keys as fetching
@@ -124,7 +125,7 @@ def test_no_key_is_what_is(row: Any) -> None:
 
 
 def test_a_small_rsa_key_is_no_key() -> None:
-    with pytest.warns(Warning):
+    with pytest.warns(SecurityWarning):
         small = RSAKey.generate_key(1024)
     assert _usable([small.as_dict(private=False)]) == {}
 

@@ -1,4 +1,4 @@
-"""Forged, expired, swapped, oversized and confused tokens: none is accepted, and what is refused says nothing of itself.
+"""Forged, expired, swapped, oversized and confused tokens: none is accepted, and a refusal says nothing of its token.
 
 The controls: the tokens that were changed are accepted unchanged, before and after; and each check, once it is
 taken out, lets one of them through.
