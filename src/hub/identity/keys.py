@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
+from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
@@ -26,7 +28,13 @@ LARGEST_BYTES = 256 * 1024
 TIMEOUT_S = 5.0
 _MOST_KEYS = 100
 _RSA_BITS = 2048
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519", "Ed25519": "Ed25519"}
+
+_RSA_MOST_BITS = 8192
+_PRIMES = [n for n in range(3, 168) if all(n % d for d in range(2, n))]
+_ROCA = {prime: {pow(65537, exponent, prime) for exponent in range(prime)} for prime in _PRIMES}
+"""The remainders that the modulus of such a key has, by prime: powers of 65537."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 
@@ -43,17 +51,17 @@ async def fetch(url: str) -> bytes:
         async with (
             asyncio.timeout(TIMEOUT_S),
             httpx2.AsyncClient(follow_redirects=False, trust_env=False, timeout=TIMEOUT_S) as client,
-            client.stream("GET", url, headers={"Accept": "application/json"}) as response,
+            client.stream("GET", url, headers=_HEADERS) as response,
         ):
             if response.status_code != 200:
                 raise Unfetched(f"answered {response.status_code}")
             body = b""
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():  # what is packed may be a thousand times as much
                 body += part
                 if len(body) > LARGEST_BYTES:
                     raise Unfetched("sent too much")
             return body
-    except (httpx2.HTTPError, TimeoutError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError, ValueError) as error:
         raise Unfetched(f"did not answer ({type(error).__name__})") from None
 
 
@@ -156,13 +164,21 @@ def _usable(rows: list[Any]) -> dict[str | None, list[tuple[dict[str, Any], Key]
         if operations is not None and (not isinstance(operations, list) or "verify" not in operations):
             continue
         try:
-            key = JWKRegistry.import_key(row)
-            if isinstance(key, RSAKey) and key.raw_value.key_size < _RSA_BITS:
+            if row["kty"] == "RSA" and not _strong(row["n"]):
                 continue
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+            key = JWKRegistry.import_key(row)
+        except (JoseError, UnsupportedAlgorithm, ArithmeticError, LookupError, ValueError, TypeError, AttributeError):
             continue
         found.setdefault(kid, []).append((row, key))
     return found
+
+
+def _strong(modulus: str) -> bool:
+    """Whether an RSA key is long enough, and not of those that a faulty chip made (ROCA, CVE-2017-15361)."""
+    number = int.from_bytes(urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4)))
+    if not _RSA_BITS <= number.bit_length() <= _RSA_MOST_BITS:
+        return False
+    return not all(number % prime in powers for prime, powers in _ROCA.items())
 
 
 def _fits(said: dict[str, Any], key: Key, algorithm: str) -> bool:
