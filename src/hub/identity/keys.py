@@ -135,9 +135,7 @@ class Keys:
             self._found = _usable(rows[:_MOST_KEYS])
             self._fetched, self.problem = self._monotonic(), None
         except Unfetched as error:
-            self.problem = str(error)
-        except KeyError:
-            self.problem = "says nowhere where its keys are"
+            self.problem, self.metadata = str(error), {}  # its keys may have moved
 
     async def discovered(self) -> dict[str, Any]:
         """The discovery document (OpenID Connect Discovery 1.0, 4.3), fetched once. Raises Unfetched."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from hub.codec import is_id
 from hub.connector import Connector, find
 from hub.errors import Misuse, PayloadError, Refused
-from hub.events import Event
+from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
 from hub.intake import Result
 from hub.quarantine import Refusal
@@ -92,7 +92,7 @@ async def post_events(request: Request) -> Response:
         raise Problem("forbidden", FORBIDDEN, [told(error)])
     if error is not None:
         raise problem_of(error)
-    return _response(at, sent, results, single)
+    return _response(at, sent, results, single, told_where=caller.recipient is None)
 
 
 async def take(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Result | _Rejected]:
@@ -146,7 +146,10 @@ async def _judged(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Event 
 
 def _owned(at: Door, admitted: Admitted, event: Event) -> Event:
     """The event with who did it; what is no source's stands under the API's own source, ids apart by caller."""
+    at.gate.check_names(event.kind, event.data, event.person)
     if admitted.role == "source":
+        if event.kind in CONTROLS and event.data.get("by") is not None:
+            raise PayloadError("is not for a source to say", path="by", kind=event.kind)
         return event
     data = signed(admitted, event.data, event.kind)
     if event.kind == "fact.retracted":
@@ -197,26 +200,29 @@ def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
     )
 
 
-def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool) -> Response:
+def _response(
+    at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool, *, told_where: bool
+) -> Response:
+    """told_where: whether positions stand in it; who reads for a recipient would learn from their gaps (R20)."""
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
     waiting = sum(result.status == "waiting" for result in results)
     counts |= {"waiting": waiting} if waiting else {}
     rows = []
     last: int | None = None
-    silent = any(isinstance(result, _Asked) for result in results)  # a gap between positions would tell
     for one, result in zip(sent, results, strict=True):
         status = "rejected" if result.status == "refused" else result.status
         if status != "waiting":
             counts[status] += 1
         row: dict[str, Any] = {"id": one.id, "status": status}
-        if result.position is not None and not silent:
-            row["position"] = result.position
+        if result.position is not None:
             last = max(last or 0, result.position)
+            row |= {"position": result.position} if told_where else {}
         if result.error is not None:
             row["error"] = told(result.error)
         rows.append(row)
     code = 202 if single and waiting else 201 if single and counts["accepted"] else 200
-    return said({**counts, "position": last, "results": rows}, code, at.positioned(last))
+    position = last if told_where else None
+    return said({**counts, "position": position, "results": rows}, code, at.positioned(last))
 
 
 @router.post(

@@ -242,8 +242,8 @@ def told(status: int, description: str, names: Mapping[str, Json], example: Mapp
             **names,
             "event": TEXT,
             "status": {"type": "string", "enum": ["accepted", "duplicate"]},
-            "position": {"type": "integer"},
-        }
+        },
+        {"position": {"type": "integer", "description": "Where it stands; not told to who reads for a recipient."}},
     )
     shown = {**example, "event": "6f1c…", "status": "accepted", "position": 108}
     return answers(status, description, schema, shown, ["Hub-Position"])
