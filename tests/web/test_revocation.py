@@ -255,8 +255,9 @@ class Trial:
         self.seconds = time.perf_counter() - begun
 
     async def pause(self, reads: float) -> None:
-        """For up to so many times as long as a read takes now, however busy the machine is."""
-        await asyncio.sleep(self._random.uniform(0, reads) * self._pace_s)
+        """For up to so many times as long as a read takes now, however busy the machine is; the hub closes a
+        connection on which nothing is asked for 20 s."""
+        await asyncio.sleep(min(self._random.uniform(0, reads) * self._pace_s, 10))
 
     async def last_uses(self) -> list[int]:
         """Grants of a few uses, each read by all at once: how many were shown the person."""
