@@ -411,11 +411,16 @@ class Process:
             if "hub token" in line or "Tokens are" in line:
                 break
         else:
+            self.kill()
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
         self.announced = said
         self.tokens = Tokens(database.with_name("local-issuer.key"))
         if workers > 1 and all_up:
-            self.wait_for_workers(workers)
+            try:
+                self.wait_for_workers(workers)
+            except BaseException:
+                self.kill()  # or its parent would start workers for ever
+                raise
 
     def workers(self) -> set[int]:
         """The worker processes; none where the parent answers itself."""

@@ -40,7 +40,7 @@ class Writer(threading.Thread):
         self.number, self._told, self._careless = number, told, careless
         self._random = Random(f"writer {number}")
         self._count = itertools.count()
-        self.port: int | None = None
+        self.process: Process | None = None
         self.ending = threading.Event()
         self.acknowledged: dict[str, int] = {}
         self.sent: set[str] = set()
@@ -61,10 +61,12 @@ class Writer(threading.Thread):
                 self._again = events
                 self.sent |= {event["id"] for event in events}
                 try:
-                    if client is None or client.port != self.port:
+                    process = self.process
+                    assert process is not None
+                    if client is None or client.port != process.port:
                         if client is not None:
                             client.close()
-                        client = Client(self.port or 0, timeout_s=20)
+                        client = Client(process.port, timeout_s=20, tokens=process.tokens)
                         self._repeat(client)
                     reply = client.batch(events) if len(events) > 1 else client.event(events[0])
                 except (OSError, http.client.HTTPException):
@@ -127,7 +129,7 @@ class Load:
     def start(self) -> Process:
         process = Process(self.database, workers=2, all_up=False)
         for writer in self.writers:
-            writer.port = process.port
+            writer.process = process
         return process
 
     def run(self, kills: int) -> None:

@@ -39,7 +39,7 @@ def test_it_refuses_an_address_that_others_can_reach(
 ) -> None:
     done = command("serve", "--host", host, "--port", "0", "--database", f"sqlite:///{tmp_path}/hub.sqlite3")
     assert done.returncode == 2
-    assert "loopback alone: --host 127.0.0.1 or ::1" in done.stderr
+    assert "without an identity file the hub listens on loopback alone: set HUB_IDENTITY" in done.stderr
 
 
 def test_a_port_that_is_taken_is_misuse(
@@ -57,7 +57,7 @@ def test_a_port_that_is_taken_is_misuse(
 def test_it_says_where_it_listens_and_whom_it_answers(process: Process) -> None:
     assert f"http://127.0.0.1:{process.port}/v1" in process.announced
     assert "/openapi.json" in process.announced
-    assert "Nobody is asked who they are yet: it answers this machine alone." in process.announced
+    assert "For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`." in process.announced
     assert process.client().get("/readyz").json == {"status": "ready"}
 
 
@@ -76,13 +76,11 @@ def test_a_request_from_another_site_is_refused(process: Process) -> None:
 
 def test_two_workers_see_at_once_what_the_other_wrote(process: Process) -> None:
     for number in range(12):
-        writer, reader = Client(process.port), Client(process.port)
+        writer, reader = process.client(), process.client()
         reply = writer.call("PUT", f"/v1/recipients/r{number}", {"class": "city", "areas": ["*"], "purposes": ["p"]})
         token = {"Hub-At-Least": reply.headers["hub-position"]}
         assert reader.get("/v1/places", headers=token, kind="shelter.reported").status == 200
         assert reader.get(f"/v1/recipients/r{number}").status == 200
-        writer.close()
-        reader.close()
     wrong = process.client().get("/v1/places", headers={"Hub-At-Least": "00"}, kind="shelter.reported")
     assert (wrong.status, wrong.json["errors"][0]["path"]) == (400, "Hub-At-Least")
 
@@ -134,7 +132,7 @@ def test_a_clock_that_is_not_trusted_makes_it_unready_but_alive(
 
 
 def test_an_idle_connection_does_not_hold_up_the_stop(process: Process) -> None:
-    idle = [Client(process.port) for _ in range(6)]
+    idle = [Client(process.port, tokens=process.tokens) for _ in range(6)]
     for client in idle:
         assert client.get("/livez").status == 200
     begun = time.monotonic()
@@ -160,7 +158,7 @@ def test_it_stops_without_losing_what_it_took_in(tmp_path: Path) -> None:
     begun = threading.Barrier(9)
 
     def write(number: int) -> None:
-        client = Client(process.port)
+        client = Client(process.port, tokens=process.tokens)
         begun.wait()
         for count in range(10_000):
             name = f"w{number}-{count}"
@@ -269,7 +267,7 @@ def test_log_lines_are_json_with_the_route_instead_of_the_path(process: Process)
 
 def test_log_lines_of_two_workers_do_not_run_together(process: Process) -> None:
     def ask() -> None:
-        client = Client(process.port)
+        client = Client(process.port, tokens=process.tokens)
         for _ in range(150):
             client.get("/v1/nothing/here")
         client.close()

@@ -25,9 +25,12 @@ from hub.bench.stage import Stage
 from hub.bench.town import PURPOSE, READER, name_of
 from hub.errors import HubError
 from hub.hub import Hub
+from hub.identity.local import LONGEST_S, LocalIssuer, claims_of
 from hub.log.clock import WatchedClock
 
 VIEW = f"/v1/views/{READER}"
+_SOURCE = "http"
+_STRUCTURED = "application/cloudevents+json"
 _LONGEST_S = 120
 """What does not come by then does not come."""
 
@@ -64,6 +67,11 @@ class Doors:
         key = stage.path.with_name("bench.key")
         key.write_text("00" * 32)
         self._environment["HUB_MASTER_KEY_FILE"] = str(key)
+        issuer, now = LocalIssuer(stage.path.with_name("local-issuer.key")), time.time()
+        self._service, self._source, self._citizen = (
+            issuer.token(claims_of(said), now=now, lifetime_s=LONGEST_S)
+            for said in (f"service:{READER}", f"source:{_SOURCE}", f"citizen:{name_of(0)}")
+        )
 
     def run(self) -> None:
         """Every measure over HTTP."""
@@ -160,7 +168,7 @@ class Doors:
             self._count += 1
             said = {"lat_deg": 37.4948, "lon_deg": 139.9298, "accuracy_m": 12.0}
             person = name_of(self._count % self._sizes.persons)
-            event = {"specversion": "1.0", "type": "location.reported", "source": "http", "id": f"h{self._count}"}
+            event = {"specversion": "1.0", "type": "location.reported", "source": _SOURCE, "id": f"h{self._count}"}
             events.append({**event, "subject": person, "time": datetime.now(UTC).isoformat(), "data": said})
         return json.dumps(events[0] if count == 1 else events).encode()
 
@@ -188,7 +196,7 @@ class Doors:
 
     def _posts(self, count: int, size: int) -> list[bytes]:
         kind = f"application/cloudevents{'' if size == 1 else '-batch'}+json"
-        return [request("POST", "/v1/events", self._body(size), kind) for _ in range(count)]
+        return [request("POST", "/v1/events", self._body(size), token=self._source, kind=kind) for _ in range(count)]
 
     def _singles(self, server: Server, floor: Server, load: Load, more: str = "") -> None:
         count, connections, asked = self._sizes.requests, min(64, self._sizes.requests), _Asked()
@@ -242,7 +250,7 @@ class Doors:
     def _getting(self, path: str) -> Row:
         def row(port: int) -> Trial:
             line = self._line(port)
-            return lambda: lambda: self._wait(line.call("GET", path))
+            return lambda: lambda: self._wait(line.call("GET", path, token=self._service))
 
         return row
 
@@ -255,7 +263,7 @@ class Doors:
         rounds = self._sizes.pages
         self._measure(name, "s", server, one, one, floor.port, rounds=rounds, aim=aim, judged_by_p95=True)
         asked, count = _Asked(), self._sizes.pages * 2
-        row = self._asking(load, 16, lambda: [request("GET", path)] * count, server, asked)
+        row = self._asking(load, 16, lambda: [request("GET", path, token=self._service)] * count, server, asked)
         self._measure(f"{name}, 16 connections", "1/s", server, row, row, floor.port, asked, count=count)
 
     def _some(self) -> str:
@@ -265,7 +273,7 @@ class Doors:
     def _body_of_first(self) -> bytes:
         self._count += 1
         said = {"lat_deg": 37.4948, "lon_deg": 139.9298, "accuracy_m": 12.0}
-        event = {"specversion": "1.0", "type": "location.reported", "source": "http", "id": f"first {self._count}"}
+        event = {"specversion": "1.0", "type": "location.reported", "source": _SOURCE, "id": f"first {self._count}"}
         return json.dumps({**event, "subject": name_of(0), "data": said}).encode()
 
     def _changes(self, server: Server, floor: Server) -> None:
@@ -282,14 +290,14 @@ class Doors:
 
     def _changed(self, path: str, port: int) -> Trial:
         line = self._line(port)
-        since = json.loads(self._wait(line.call("GET", path)))["next"]
+        since = json.loads(self._wait(line.call("GET", path, token=self._service)))["next"]
 
         def prepare() -> Act:
-            self._wait(line.call("POST", "/v1/events", self._body_of_first(), "application/cloudevents+json"))
+            self._wait(self._ping_first(line))
 
             def act() -> None:
                 nonlocal since
-                said = json.loads(self._wait(line.call("GET", f"{path}&since={since}")))
+                said = json.loads(self._wait(line.call("GET", f"{path}&since={since}", token=self._service)))
                 since = said["next"]
                 if len(said["persons"]) != 1:
                     raise HubError("the change did not arrive")
@@ -314,7 +322,7 @@ class Doors:
             )
 
     def _open_streams(self, port: int) -> list[Stream]:
-        streams = [Stream(port, f"{VIEW}/stream{self._some()}") for _ in range(self._sizes.streams)]
+        streams = [Stream(port, f"{VIEW}/stream{self._some()}", self._service) for _ in range(self._sizes.streams)]
         for stream in streams:
             self._wait(stream.open())
         self._lines += streams
@@ -363,7 +371,7 @@ class Doors:
         await asyncio.gather(*map(heard, streams))
 
     def _ping_first(self, line: Line) -> Awaitable[bytes]:
-        return line.call("POST", "/v1/events", self._body_of_first(), "application/cloudevents+json")
+        return line.call("POST", "/v1/events", self._body_of_first(), token=self._source, kind=_STRUCTURED)
 
     def _grant_first(self, line: Line) -> Awaitable[bytes]:
         grant = {
@@ -373,7 +381,8 @@ class Doors:
             "modes": ["normal", "emergency"],
             "data": "all",
         }
-        return line.call("POST", f"/v1/persons/{name_of(0)}/grants", json.dumps(grant).encode())
+        path, body = f"/v1/persons/{name_of(0)}/grants", json.dumps(grant).encode()
+        return line.call("POST", path, body, token=self._citizen)
 
     def _revoke_first(self, line: Line) -> Awaitable[bytes]:
-        return line.call("DELETE", f"/v1/persons/{name_of(0)}/grants/all")
+        return line.call("DELETE", f"/v1/persons/{name_of(0)}/grants/all", token=self._citizen)

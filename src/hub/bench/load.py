@@ -27,10 +27,11 @@ class Taken:
     problem: str | None = None
 
 
-def request(method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
-    """A request as it goes over the wire."""
+def request(method: str, path: str, body: bytes = b"", *, token: str = "", kind: str = "application/json") -> bytes:
+    """A request as it goes over the wire. token: of who asks; empty for nobody."""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-    return head.encode() + b"\r\n" + body
+    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"{head}{bearer}\r\n".encode() + body
 
 
 class Load:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from hub.bench import tokens
 from hub.bench.figures import (
     FULL,
     Act,
@@ -56,6 +57,7 @@ class Bench(Stage):
         try:
             self._codec()
             self._sealing()
+            tokens.measure(self)
             self._enrolments()
             self._settle(self.sizes.enrolled, self.sizes.few)
             self._emergency(self.sizes.few)

@@ -42,12 +42,14 @@ class Line:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def call(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
+    async def call(
+        self, method: str, path: str, body: bytes = b"", *, token: str = "", kind: str = "application/json"
+    ) -> bytes:
         """The body of the answer. Raises HubError where it is none."""
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
-        writer.write(request(method, path, body, kind))
+        writer.write(request(method, path, body, token=token, kind=kind))
         answer = await reader.readuntil(b"\r\n\r\n")
         length = int(answer.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
         said = await reader.readexactly(length)
@@ -64,13 +66,13 @@ class Line:
 class Stream:
     """An open stream; its messages, one after the other."""
 
-    def __init__(self, port: int, path: str) -> None:
-        self._port, self._path = port, path
+    def __init__(self, port: int, path: str, token: str) -> None:
+        self._port, self._asked = port, request("GET", path, token=token)
 
     async def open(self) -> None:
         """Ask for it, and take the first message."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writer.write(f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        self._writer.write(self._asked)
         await self._reader.readuntil(b"\r\n\r\n")
         await self.next()
 
