@@ -50,6 +50,7 @@ class _Kept:
     kid: str | None
     algorithm: str
     key: Key
+    leeway_s: int
 
 
 class Tokens:
@@ -65,7 +66,7 @@ class Tokens:
         name = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         kept = self._kept.get(name)
         if kept is not None and not kept.keys.due() and kept.keys.known(kept.kid, kept.algorithm) is kept.key:
-            if kept.caller.expires.timestamp() <= self._now():
+            if kept.caller.expires.timestamp() <= self._now() - kept.leeway_s:
                 del self._kept[name]
                 raise Unauthenticated(EXPIRED)
             return kept.caller
@@ -75,7 +76,7 @@ class Tokens:
         caller = caller_of(issuer, claims)
         if len(self._kept) >= _KEPT:
             self._kept.clear()
-        self._kept[name] = _Kept(caller, keys, head.get("kid"), head["alg"], key)
+        self._kept[name] = _Kept(caller, keys, head.get("kid"), head["alg"], key, issuer.leeway_s)
         return caller
 
     async def read(self, token: str, *, issuer: str, audience: str, types: Sequence[str | None]) -> Read:
@@ -145,10 +146,7 @@ class Tokens:
 
 def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
     """What a token's claims make its bearer, as the issuer is configured. Raises Unauthenticated for nobody."""
-    subject = _id(claims, issuer.actor)
-    actor = f"{issuer.name}:{subject}"
-    if subject is None or not is_id(actor):
-        raise Unauthenticated("the token does not say whose it is")
+    actor = actor_of(issuer, claims)
     client = next((found for name in issuer.client if (found := _id(claims, name)) is not None), None)
     configured = issuer.clients.get(client or "", Client())
     person = _id(claims, issuer.person)
@@ -167,6 +165,15 @@ def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
         client=client,
         subject=_id(claims, "sub"),
     )
+
+
+def actor_of(issuer: Issuer, claims: Mapping[str, Any]) -> str:
+    """Who it is, for the trace: `issuer:subject`. Raises Unauthenticated for nobody."""
+    subject = _id(claims, issuer.actor)
+    actor = f"{issuer.name}:{subject}"
+    if subject is None or not is_id(actor):
+        raise Unauthenticated("the token does not say whose it is")
+    return actor
 
 
 def claim(claims: Mapping[str, Any], path: str | None) -> Any:
