@@ -401,7 +401,11 @@ class Process:
         self.announced = said
         self.tokens = tokens or Tokens(database.with_name("local-issuer.key"))
         if workers > 1 and all_up:
-            self.wait_for_workers(workers)
+            try:
+                self.wait_for_workers(workers)
+            except BaseException:
+                self.kill()
+                raise
 
     def workers(self) -> set[int]:
         """The worker processes; none where the parent answers itself."""
