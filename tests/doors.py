@@ -22,7 +22,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 from urllib.parse import quote, unquote, urlencode
 
 import uvicorn
@@ -59,6 +59,12 @@ class Reply:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+class Bearing(Protocol):
+    """Where a client has its tokens from."""
+
+    def of(self, said: str | Mapping[str, Any]) -> str: ...
 
 
 class Tokens:
@@ -141,7 +147,7 @@ def _appender(body: Any) -> Mapping[str, Any]:
 class Client:
     """One connection to a hub. Each request bears the token of who may ask it, unless it is told another."""
 
-    def __init__(self, port: int, timeout_s: float = 60, *, tokens: Tokens | None = None) -> None:
+    def __init__(self, port: int, timeout_s: float = 60, *, tokens: Bearing | None = None) -> None:
         self.port, self._timeout_s, self.tokens = port, timeout_s, tokens
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
@@ -381,7 +387,10 @@ def _plain(value: Any) -> Any:
 
 
 class Process:
-    """A real `hub serve`, started and ended by its pid. all_up: it is there once every worker answers."""
+    """A real `hub serve`, started and ended by its pid. all_up: it is there once every worker answers.
+
+    tokens: what its clients bear where an identity file is set; else the local issuer's.
+    """
 
     def __init__(
         self,
@@ -390,12 +399,14 @@ class Process:
         workers: int = 1,
         environment: Mapping[str, str] | None = None,
         all_up: bool = True,
+        port: int = 0,
+        tokens: Bearing | None = None,
     ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
         self._said = ""
         self._clients: list[Client] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-        command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", "0"]
+        command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", str(port)]
         self.popen = subprocess.Popen(
             [*command, "--database", f"sqlite:///{database}", "--workers", str(workers)],
             env={**kept, **(environment or {})},
@@ -408,7 +419,7 @@ class Process:
         said = ""
         for line in self.popen.stdout:
             said += line
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)/v1", line):
                 self.port = int(found[1])
             if "hub token" in line or "Tokens are" in line:
                 break
@@ -416,7 +427,7 @@ class Process:
             self.kill()
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
         self.announced = said
-        self.tokens = Tokens(database.with_name("local-issuer.key"))
+        self.tokens = tokens or Tokens(database.with_name("local-issuer.key"))
         if workers > 1 and all_up:
             try:
                 self.wait_for_workers(workers)

@@ -314,6 +314,8 @@ def _officers(table: _Table) -> Officers:
     if span:
         try:
             begin, end = map(time.fromisoformat, span)
+            if begin.tzinfo or end.tzinfo:
+                raise ValueError("it is said in the zone")
         except ValueError:
             raise table.wrong("night", 'is no span of the day, as ["21:00", "06:00"]') from None
         night = begin, end

@@ -161,10 +161,7 @@ def payload(token: str, key: Key, algorithm: str) -> bytes:
 
 def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
     """What a token's claims make its bearer, as the issuer is configured. Raises Unauthenticated for nobody."""
-    subject = _id(claims, issuer.actor)
-    actor = f"{issuer.name}:{subject}"
-    if subject is None or not is_id(actor):
-        raise Unauthenticated("the token does not say whose it is")
+    actor = actor_of(issuer, claims)
     client = next((found for name in issuer.client if (found := _id(claims, name)) is not None), None)
     configured = issuer.clients.get(client or "", Client())
     person = _id(claims, issuer.person)
@@ -184,6 +181,15 @@ def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
         client=client,
         subject=_id(claims, "sub"),
     )
+
+
+def actor_of(issuer: Issuer, claims: Mapping[str, Any]) -> str:
+    """Who it is, for the trace: `issuer:subject`. Raises Unauthenticated for nobody."""
+    subject = _id(claims, issuer.actor)
+    actor = f"{issuer.name}:{subject}"
+    if subject is None or not is_id(actor):
+        raise Unauthenticated("the token does not say whose it is")
+    return actor
 
 
 def claim(claims: Mapping[str, Any], path: str | None) -> Any:

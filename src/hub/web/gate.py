@@ -180,7 +180,8 @@ class Hosts:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             origin = headers.get(b"origin")
-            foreign = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and scope["path"] not in _ENTRIES
+            elsewhere = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
+            foreign = elsewhere and scope["path"] not in _ENTRIES and not _arrives(scope, headers)
             known = _host(b"//" + headers.get(b"host", b"")) in self._hosts
             if not known or foreign or (origin is not None and _host(origin) not in self._hosts):
                 problem = Problem("foreign-origin", "Ask by a name that the hub is reached by, from a page of its own.")
@@ -191,6 +192,13 @@ class Hosts:
 
 _ENTRIES = ("/auth", "/auth/login")
 """Where a browser comes to from another site: a link to the login, and the provider's way back."""
+
+
+def _arrives(scope: Any, headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser comes to a page by a link, or from the login: its way there counts as from another site. The
+    API is no page: a link to a view would have an answer given, and uses taken."""
+    navigates = headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+    return bool(navigates and scope["method"] == "GET" and not scope["path"].startswith("/v1/"))
 
 
 def _host(origin: bytes) -> str | None:
