@@ -26,6 +26,8 @@ from hub.web.gate import Gate
 from hub.web.protocol import Bounded
 
 _GRACE_S = 10
+_STARTED_S = 60
+"""How long a worker may not answer its parent: on a busy machine it starts slowly, and would be killed for ever."""
 _KEEP_ALIVE_S = 20
 _LONGEST_WAIT = 2048
 
@@ -41,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "proxy_headers": False,
     "timeout_keep_alive": _KEEP_ALIVE_S,
     "timeout_graceful_shutdown": _GRACE_S,
+    "timeout_worker_healthcheck": _STARTED_S,
 }
 """How every server of the hub is run."""
 
