@@ -75,10 +75,7 @@ def test_every_problem_there_is_has_the_one_shape(home: tuple[Town, Client], mon
     see("foreign-origin", client.get("/v1/kinds", headers={"Origin": f"https://{NAME}"}))
     see("not-found", client.get(f"/v1/{NAME}"))
     see("not-found", client.get(f"/v1/recipients/{NAME}"))
-    see("not-found", client.call("POST", "/v1/connectors/none-of-this-name", PHONE.encode()))
-    see("forbidden", client.call("POST", f"/v1/connectors/{NAME}", PHONE.encode()))
-    see("unauthenticated", client.get(f"/v1/views/{NAME}", as_="", purpose=NAME))
-    see("unauthenticated", client.get("/v1/kinds", headers={"Authorization": f"Bearer {NAME}"}))
+    see("not-found", client.call("POST", f"/v1/connectors/{NAME}", PHONE.encode()))
     see("wrong-method", client.call("DELETE", "/v1/events"))
     assert seen["wrong-method"].headers["allow"] == "POST"
     see("not-acceptable", client.get(VIEW, headers={"Accept": NAME}, purpose="rescue"))
@@ -94,7 +91,7 @@ def test_every_problem_there_is_has_the_one_shape(home: tuple[Town, Client], mon
     see("refused", client.get(f"{VIEW}/changes", purpose="rescue", since=NAME))
     see("refused", client.call("PUT", "/v1/recipients/r", {"class": NAME, "areas": [PHONE], "purposes": []}))
     monkeypatch.setattr(bodies, "SLOWEST_S", 0.1)
-    see("too-slow", slow(client))
+    see("too-slow", slow(client.port))
     monkeypatch.setattr(served().app.state.door.inlet, "_capacity", 0)
     see("busy", client.event(cloudevent("safety.answered", "b", "hanako", status="safe", note=PHONE)))
     monkeypatch.undo()
@@ -108,13 +105,11 @@ def test_every_problem_there_is_has_the_one_shape(home: tuple[Town, Client], mon
     assert town.hub.log.entries.max_notification_id()
 
 
-def slow(client: Client) -> Reply:
+def slow(port: int) -> Reply:
     """The answer to a request whose body does not come."""
-    assert client.tokens is not None
-    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         head = (
-            f"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {STRUCTURED}\r\nContent-Length: 99\r\n"
-            f"Authorization: Bearer {client.tokens.of('source:myhazard')}\r\n\r\n"
+            f"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {STRUCTURED}\r\nContent-Length: 99\r\n\r\n"
         )
         connection.sendall(head.encode() + NAME.encode())
         with connection.makefile("rb") as file:
