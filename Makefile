@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
+OPENID := tests/servers/openid
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGES := -e . -e connectors/jma
 
@@ -11,7 +12,7 @@ PACKAGES := -e . -e connectors/jma
 help:
 	@echo "make demo          the main job on one screen (DEMO_ARGS=\"--people 500 --lang en\")"
 	@echo "make test          checks and tests; needs no server"
-	@echo "make test-servers  tests against servers; there are none yet"
+	@echo "make test-servers  tests against a real OpenID provider; needs Node and npm"
 	@echo "make lock          pin the dependencies again, with hashes"
 
 $(VENV)/bin/python:
@@ -41,8 +42,14 @@ check: $(VENV)/dev.stamp
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-servers: $(VENV)/dev.stamp
-	@echo "No part of the hub needs a server yet: it runs on embedded SQLite."
+$(OPENID)/node_modules/.stamp: $(OPENID)/package-lock.json
+	@command -v npm >/dev/null || { echo "hub: Node and npm are needed; on Debian: apt-get install nodejs npm"; exit 1; }
+	@echo "Setting up the OpenID provider …"
+	@cd $(OPENID) && npm ci --silent
+	@touch $@
+
+test-servers: $(VENV)/dev.stamp $(OPENID)/node_modules/.stamp
+	HUB_TEST_SERVERS=require $(BIN)/python -m pytest tests/servers
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
@@ -55,4 +62,4 @@ lock: $(VENV)/bin/python
 	    --no-header --no-annotate --allow-unsafe --strip-extras --output-file $$name.txt $$name.in; done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OPENID)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,6 +25,24 @@ MORNING = datetime(2026, 6, 1, 0, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
+SERVERS = Path(__file__).parent / "servers"
+
+
+def _servers_are_meant(config: pytest.Config) -> bool:
+    """Whether tests/servers, or something in it, was named on the command line."""
+    named = [Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args]
+    return any(path.is_relative_to(SERVERS) for path in named)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests that need a server run where they are named: make test-servers."""
+    return True if collection_path == SERVERS and not _servers_are_meant(config) else None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    return None if _servers_are_meant(config) else "tests/servers are left out; they run by: make test-servers"
+
+
 class Town:
     """A hub under `folder`. Each thing that is told happens a minute after the one before."""
 
@@ -90,7 +108,8 @@ class Town:
 
         from hub.log.recorder import metadata
 
-        beside = {"parked", "feed", "held"}  # what is kept beside the log, and is neither truth nor view
+        # what is kept beside the log, and is neither truth nor view
+        beside = {"parked", "feed", "held", "waiting", "severed"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +22,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 from urllib.parse import quote, unquote, urlencode
 
 import uvicorn
@@ -59,6 +61,12 @@ class Reply:
         return json.loads(self.body)
 
 
+class Bearing(Protocol):
+    """Where a client has its tokens from."""
+
+    def of(self, said: str | Mapping[str, Any]) -> str: ...
+
+
 class Tokens:
     """Tokens of the local issuer whose key stands at a path, made once each."""
 
@@ -75,7 +83,7 @@ class Tokens:
         return self._made[name]
 
 
-def asker(method: str, path: str, body: Any) -> str | Mapping[str, Any]:
+def asker(method: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> str | Mapping[str, Any]:
     """Who may ask this, for tests that are about something else than who may."""
     parts = path.split("?")[0].removeprefix("/v1/").split("/")
     match parts:
@@ -88,10 +96,11 @@ def asker(method: str, path: str, body: Any) -> str | Mapping[str, Any]:
         case ["connectors", name]:
             return _named("source", name)
         case ["events"]:
-            return _appender(body)
+            binary = {n[3:].lower(): unquote(v) for n, v in (headers or {}).items() if n.lower().startswith("ce-")}
+            return _appender(binary or body)
         case ["emergencies", _, "confirm"]:
             return "officer:officer-2"
-        case ["emergencies" | "overrides", *_] if method != "GET":
+        case ["emergencies" | "overrides", *_] if method != "GET" or parts[0] == "overrides":
             return "officer:officer-1"
         case ["audit", *_]:
             return "auditor"
@@ -105,13 +114,18 @@ def _named(role: str, name: str) -> Mapping[str, Any]:
     return {"sub": plain, "roles": [role], member: plain}
 
 
+def _parsed(body: bytes) -> Any:
+    """The JSON of a body, or of its lines."""
+    for tried in (body, b"[" + b",".join(line for line in body.splitlines() if line.strip()) + b"]"):
+        with suppress(ValueError, RecursionError, OSError, EOFError, zlib.error):
+            return json.loads(gzip.decompress(tried) if tried[:2] == b"\x1f\x8b" and len(tried) < 10_000 else tried)
+    return None
+
+
 def _appender(body: Any) -> Mapping[str, Any]:
     """Of several events: someone who may append them all, as far as one can."""
     if isinstance(body, bytes):
-        try:
-            body = json.loads(body.splitlines()[0] if body else body)
-        except (ValueError, RecursionError, IndexError):
-            body = None
+        body = _parsed(body)
     events = [event for event in (body if isinstance(body, list) else [body]) if isinstance(event, Mapping)]
     said: dict[str, Any] = {"sub": "everyone", "roles": list(ROLES), "source": SOURCE}
     for event in reversed(events):
@@ -133,7 +147,7 @@ def _appender(body: Any) -> Mapping[str, Any]:
 class Client:
     """One connection to a hub. Each request bears the token of who may ask it, unless it is told another."""
 
-    def __init__(self, port: int, timeout_s: float = 60, *, tokens: Tokens | None = None) -> None:
+    def __init__(self, port: int, timeout_s: float = 60, *, tokens: Bearing | None = None) -> None:
         self.port, self._timeout_s, self.tokens = port, timeout_s, tokens
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
@@ -150,7 +164,9 @@ class Client:
         """One request; `body` is bytes, or something that is sent as JSON. as_: who asks; empty for nobody."""
         sent = dict(headers or {})
         if self.tokens is not None and as_ != "" and not {"Authorization", "Cookie"} & set(sent):
-            sent["Authorization"] = f"Bearer {self.tokens.of(asker(method, path, body) if as_ is None else as_)}"
+            sent["Authorization"] = (
+                f"Bearer {self.tokens.of(asker(method, path, body, headers) if as_ is None else as_)}"
+            )
         if body is not None and not isinstance(body, bytes):
             body = written(body)
             sent.setdefault("Content-Type", "application/json")
@@ -234,6 +250,10 @@ def served(number: int = 0) -> Served:
     return Served()
 
 
+DELEGATED = ("consent.granted", "consent.revoked", "consent.declined", "block.added", "block.removed")
+UNDELEGATED = ("delegation.added", "delegation.ended", "relation.added", "relation.ended", "person.erased")
+
+
 class WebWorld(World):
     """A world whose every step goes through HTTP, as `hub.scenario.World` plays it on the parts."""
 
@@ -259,14 +279,24 @@ class WebWorld(World):
         self.clock.set(at)
         self._unnamed += id is None
         name = f"{self.named}-{self._unnamed}" if id is None else id
-        reply = self.client.event(flat(kind, data, name))
-        assert reply.status in (200, 201, 403, 422), reply
+        before = self.hub.log.entries.max_notification_id() or 0
+        reply = self.client.event(flat(kind, self._said(kind, data), name))
+        assert reply.status in (200, 201, 202, 403, 422), reply
         if reply.status in (403, 422):
             return "refused"
         [result] = reply.json["results"]
-        if result["status"] == "accepted":
-            self.positions.append(result["position"])
+        after = self.hub.log.entries.max_notification_id() or 0
+        self.positions += range(before + 1, after + 1)  # a link lets in what waited
         return cast(Literal["accepted", "duplicate"], result["status"])
+
+    def _said(self, kind: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Over HTTP `by` is who asks: it stays where delegates may act (R16), or are refused; else who may asks."""
+        person, by = data.get("person"), data.get("by")
+        if kind in DELEGATED or by in (None, person):
+            return data
+        if kind in UNDELEGATED and is_id(by) and is_id(person) and self.hub.directory.delegated(str(person), str(by)):
+            return data
+        return {name: value for name, value in data.items() if name != "by"}
 
     def read(
         self, at: datetime, recipient: str, purpose: str, kinds: Sequence[str] | None = None, exercise: bool = False
@@ -327,15 +357,18 @@ def seen(reply: Reply) -> Sight:
     )
 
 
+_OF_FACTS = (("exercise", "exercise"), ("ref", "ref"))
+
+
 def flat(kind: str, data: Mapping[str, Any], id: str) -> dict[str, Any]:
     """The CloudEvent of a scenario's flat data, which may be wrong in any way."""
     schema = packaged().newest(kind) if isinstance(kind, str) else None
     fact = schema is not None and schema.category == "fact"
     event: dict[str, Any] = {"specversion": "1.0", "type": kind, "source": SOURCE, "id": id}
-    for name, attribute in (("person", "subject"), ("occurred_at", "time"), ("exercise", "exercise")):
-        if name in data and (fact or name != "exercise"):
+    for name, attribute in (("person", "subject"), ("occurred_at", "time"), *_OF_FACTS):
+        if name in data and (fact or (name, attribute) not in _OF_FACTS):
             event[attribute] = data[name]
-    left = ("person", "occurred_at", "exercise") if fact else ("person", "occurred_at")
+    left = ("person", "occurred_at", "exercise", "ref") if fact else ("person", "occurred_at")
     return event | {"data": {name: _plain(value) for name, value in data.items() if name not in left}}
 
 
@@ -354,7 +387,10 @@ def _plain(value: Any) -> Any:
 
 
 class Process:
-    """A real `hub serve`, started and ended by its pid. all_up: it is there once every worker answers."""
+    """A real `hub serve`, started and ended by its pid. all_up: it is there once every worker answers.
+
+    tokens: what its clients bear where an identity file is set; else the local issuer's.
+    """
 
     def __init__(
         self,
@@ -363,12 +399,14 @@ class Process:
         workers: int = 1,
         environment: Mapping[str, str] | None = None,
         all_up: bool = True,
+        port: int = 0,
+        tokens: Bearing | None = None,
     ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the process
         self._said = ""
         self._clients: list[Client] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-        command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", "0"]
+        command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", str(port)]
         self.popen = subprocess.Popen(
             [*command, "--database", f"sqlite:///{database}", "--workers", str(workers)],
             env={**kept, **(environment or {})},
@@ -381,7 +419,7 @@ class Process:
         said = ""
         for line in self.popen.stdout:
             said += line
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)/v1", line):
                 self.port = int(found[1])
             if "hub token" in line or "Tokens are" in line:
                 break
@@ -389,7 +427,7 @@ class Process:
             self.kill()
             raise AssertionError(f"hub serve did not start: {said} {self.said()}")
         self.announced = said
-        self.tokens = Tokens(database.with_name("local-issuer.key"))
+        self.tokens = tokens or Tokens(database.with_name("local-issuer.key"))
         if workers > 1 and all_up:
             try:
                 self.wait_for_workers(workers)

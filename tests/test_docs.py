@@ -12,6 +12,7 @@ import yaml
 from hub import cli
 from hub.scenario import load
 from hub.schemas import packaged
+from hub.web import access
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,7 +48,7 @@ def test_the_readme_names_no_command_that_does_not_exist() -> None:
     assert typed <= {command.split()[0] for command in commands()}
 
 
-@pytest.mark.parametrize("setting", [cli.DATABASE, cli.MASTER_KEY, cli.POLICY])
+@pytest.mark.parametrize("setting", [cli.DATABASE, cli.MASTER_KEY, cli.POLICY, cli.IDENTITY, cli.RETENTION])
 def test_the_readme_names_every_setting(setting: str) -> None:
     assert f"`{setting}`" in README
 
@@ -91,6 +92,12 @@ def test_locks_pin_every_package_by_hash_and_name_no_registry(name: str) -> None
     assert pins
     assert [pin for pin in pins if "--hash=sha256:" not in pin or "==" not in pin] == []
     assert "://" not in lock
+
+
+def test_the_page_of_access_shows_the_table() -> None:
+    page = (ROOT / "docs" / "access.md").read_text()
+    for table in (access._ROUTES, access._KINDS):
+        assert table.strip("\n") in page
 
 
 def test_the_compose_file_runs_commands_that_exist() -> None:

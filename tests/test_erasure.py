@@ -57,6 +57,7 @@ def about(person: str, value: dict[str, str]) -> Iterator[tuple[str, dict[str, A
     yield "delegation.ended", {"delegate": value["relative"]}
     yield "identity.linked", {"source": "careyell", "ref": value["reference"]}
     yield "identity.unlinked", {"source": "careyell", "ref": value["reference"]}
+    yield "identity.linked", {"source": "scenario", "ref": value["reference"]}
     yield "roster.listed", {}
     yield "roster.removed", {}
     terms = {"kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"], "data": "all"}
@@ -248,7 +249,7 @@ def test_after_an_erasure_her_key_stands_nowhere(peopled: Town) -> None:
 
 def test_no_view_keeps_a_row_of_her_but_that_she_is_erased(peopled: Town) -> None:
     ordinal = peopled.hub.views.persons.ordinal(HANAKO)
-    persons = {"policy": 0, "fact": 0, "retraction": 1, "consumed": 0}
+    persons = {"policy": 0, "link": 1, "fact": 0, "retraction": 1, "consumed": 0}
     before = peopled.views()
     erase(peopled)
     views = peopled.views()

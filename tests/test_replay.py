@@ -76,6 +76,8 @@ def enrol(town: Town) -> None:
             town.tell("relation.added", person=person, recipient="daughter", role="family")
         if number % 5 == 0:
             town.tell("roster.listed", person=person)
+        if number % 3 == 0:
+            town.tell("identity.linked", person=person, source="careyell", ref=f"user {number}")
 
 
 def consent(town: Town, random: Random, person: str, grant: str) -> None:

@@ -38,6 +38,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, open_town: Callable[[Path], A
             opened = {"kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"], "uses": 9}
             town.tell("consent.granted", person=person, grant=f"g-{person}", to={"recipient": "aizu-city"}, **opened)
             town.tell("fact.retracted", person=person, event=f"not-yet-{person}")
+            town.tell("identity.linked", person=person, source="careyell", ref=f"55-{person}")
             for number in range(8):
                 town.tell("safety.answered", person=person, status="safe", note=f"{person} is at place {number}")
                 town.tell("location.reported", person=person, lat_deg=37.49, lon_deg=139.93, accuracy_m=number)
@@ -268,6 +269,9 @@ def test_changed_chunks_are_found(statement: str, copy: Path, verify: Verify) ->
         "DELETE FROM disclosure",
         "UPDATE consumed SET position = position + 100",
         "DELETE FROM consumed",
+        "UPDATE link SET person = 3 - person",
+        "UPDATE link SET position = position + 1",
+        "DELETE FROM link WHERE person = 1",
     ],
 )
 def test_changed_views_are_found_and_mended_by_a_rebuild(

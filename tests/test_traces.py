@@ -149,8 +149,9 @@ def test_a_consent_that_was_withdrawn_since_is_told_as_it_was(seen: Town) -> Non
 
 def test_what_was_destroyed_at_the_end_of_its_retention_counts_as_shown(seen: Town) -> None:
     before = seen.hub.traces.of_person("hanako")
-    with seen.hub.engines[1].begin() as connection:
-        connection.exec_driver_sql("DELETE FROM period_key")
+    seen.wait(timedelta(days=500))
+    seen.tell("person.enrolled", person="saburo", areas=["07202"])
+    assert [month.kind for month in seen.hub.retention.retain().destroyed] == ["location.reported"]
     again = seen.reopen()
     assert again.hub.traces.of_person("hanako") == before
     assert again.hub.audit.repeat(before[0].position).answer.persons == []

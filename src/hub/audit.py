@@ -20,7 +20,7 @@ from sqlalchemy import Connection, MetaData, Table, func, select
 from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
 from hub.disclosure import Answer, Disclosure, Query, answer_hash, query_text
-from hub.errors import PayloadError, Tampered
+from hub.errors import Busy, PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
 from hub.log import merkle, recorder, sealing
@@ -33,16 +33,21 @@ from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
 from hub.schemas import Kind
 from hub.views import uses
 from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
+from hub.waiting import Waiting
 
 AUDITED = "view.audited"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """A past answer. hypothetical: the log went on before `time`. erased: persons asked for whose id is erased."""
+    """A past answer. hypothetical: the log went on before `time`. erased: persons asked for whose id is erased.
+
+    destroyed: at most how many items are missing since the time to keep them has ended, as in `Answer`.
+    """
 
     answer: Answer
     erased: int
+    destroyed: int
     hypothetical: bool
 
 
@@ -51,11 +56,13 @@ class Repeated:
     """A logged disclosure, decided again. same: its bytes are those that were let out.
 
     erased: how many persons shown then are erased now; with one of them the bytes cannot be the same.
+    destroyed: at most how many items are missing since the time to keep them has ended; 0 where it is the same.
     """
 
     answer: Answer
     same: bool
     erased: int
+    destroyed: int
 
 
 class Reason(NamedTuple):
@@ -77,14 +84,20 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
-    """What held. closed: entries whose key was destroyed, by erasure or when the time to keep them ended."""
+    """What held. erased, ended: entries whose key was destroyed, by erasure or when the time to keep them ended."""
 
     size: int
     root: bytes
     opened: int
-    closed: int
+    erased: int
+    ended: int
     disclosures: int
     view_rows: int
+
+    @property
+    def closed(self) -> int:
+        """How many entries cannot be read any more."""
+        return self.erased + self.ended
 
 
 class Audit:
@@ -135,7 +148,7 @@ class Audit:
             answer = self._disclosure.decide(standing, query, moment.time)
             erased = sum(self._erased(name) for name in query.persons or ())
         self._look(query, moment, len(answer.persons), hypothetical, actor)
-        return Replayed(answer=answer, erased=erased, hypothetical=hypothetical)
+        return Replayed(answer=answer, erased=erased, destroyed=answer.destroyed, hypothetical=hypothetical)
 
     def _erased(self, name: str) -> bool:
         ordinal = self._views.persons.ordinal_of(bytes.fromhex(name))
@@ -251,9 +264,11 @@ class Audit:
             answer = self._disclosure.repeat(connection, end.position, entry)
             shown, _ = self._disclosure.named(connection, entry)
         data = entry.event.data
+        same = answer_hash(data["salt"], answer.body) == data["answer_sha256"]
         return Repeated(
             answer=answer,
-            same=answer_hash(data["salt"], answer.body) == data["answer_sha256"],
+            same=same,
+            destroyed=0 if same else answer.destroyed,
             erased=sum(self._views.persons.erased_at(ordinal) is not None for ordinal in shown),
         )
 
@@ -295,8 +310,17 @@ class Audit:
     def verify(self, *, views: bool = True) -> Verified:
         """Derive positions, leaves, root, identities, chunks and views from the log again, and compare.
 
-        Raises Tampered with the first position that does not hold.
+        Raises Tampered with the first position that does not hold, Busy where keys were destroyed meanwhile.
         """
+        ended = self._log.keyring.ended()
+        try:
+            return self._verify(views)
+        except Tampered:
+            if self._log.keyring.ended().keys() == ended.keys():
+                raise
+            raise Busy("hub retain destroyed keys meanwhile; verify again") from None
+
+    def _verify(self, views: bool) -> Verified:
         with beside_memory(self._log.engine, [table for table in TABLES if views]) as connection:
             _check_pages(connection)
             verifying = _Verifying(self._log, connection)
@@ -307,14 +331,16 @@ class Audit:
             size=verified.tree.size,
             root=verified.tree.root(),
             opened=verified.opened,
-            closed=verified.closed,
+            erased=verified.erased,
+            ended=verified.ended,
             disclosures=verified.disclosures,
             view_rows=rows,
         )
 
     def _check_keys(self) -> None:
-        """Every key that there is can be unwrapped."""
+        """Every key that there is can be unwrapped, and what waits can be opened."""
         self._log.keyring.check()
+        Waiting(self._log).check()
 
 
 def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:
@@ -471,7 +497,7 @@ class _Verifying:
     def __init__(self, log: Log, connection: Connection) -> None:
         self._log, self._connection = log, connection
         self.tree = merkle.Frontier()
-        self.opened = self.closed = self.disclosures = 0
+        self.opened = self.erased = self.ended = self.disclosures = 0
         self._identities = self._chunks = 0
         self._erased: set[int] = set()
 
@@ -537,13 +563,17 @@ class _Verifying:
                 raise Tampered("the persons shown are not those that were written", position=row.position)
 
     def _closed(self, closed: Iterable[Closed]) -> None:
-        """A payload may be unreadable only where its person was erased or the time to keep it has ended."""
+        """A payload may be unreadable only where its person was erased or its month's tombstone stands.
+
+        A month's key that is missing without one was found when the entry was opened.
+        """
         for entry in closed:
-            kind = self._log.schemas.newest(entry.kind)
-            kept_for_a_time = kind is not None and kind.ttl_s is not None
-            if entry.subject not in self._erased and not kept_for_a_time:
+            if entry.reason == "retention ended":
+                self.ended += 1
+                continue
+            if entry.subject not in self._erased:
                 raise Tampered("its key is missing, though nobody erased the person", position=entry.position)
-            self.closed += 1
+            self.erased += 1
 
     def _head(self, last: int) -> None:
         head, *others = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
@@ -585,7 +615,7 @@ def _entry_row(entry: Entry | Closed) -> dict[str, Any]:
     """One row of the events; of one that cannot be read any more what still stands in the clear."""
     row = {"position": entry.position, "recorded_at": timestamp(entry.recorded_at), "kind": entry_kind(entry)}
     if isinstance(entry, Closed):
-        return row | {"state": "closed"}
+        return row | {"state": "closed", "reason": entry.reason}
     event = entry.event
     occurred = None if event.occurred_at is None else timestamp(event.occurred_at)
     about = {"person": event.person, "occurred_at": occurred, "exercise": event.exercise}

@@ -29,6 +29,7 @@ DATABASE = "HUB_DATABASE_URL"
 MASTER_KEY = "HUB_MASTER_KEY_FILE"
 POLICY = "HUB_HAZARD_POLICY"
 IDENTITY = "HUB_IDENTITY"
+RETENTION = "HUB_RETENTION"
 DEFAULT_DATABASE = "sqlite:///hub-data/hub.sqlite3"
 
 app = typer.Typer(
@@ -123,6 +124,19 @@ def _policy(path: str | None) -> Any:
         raise Misuse(f"{POLICY} names no file that can be read") from None
 
 
+def _retention(path: str | None) -> Any:
+    from hub import retention
+    from hub.errors import Misuse
+    from hub.schemas import packaged
+
+    if path is None:
+        return None
+    try:
+        return retention.load(Path(path).read_bytes(), packaged())
+    except OSError:
+        raise Misuse(f"{RETENTION} names no file that can be read") from None
+
+
 @dataclass(frozen=True)
 class _Opening:
     """How a hub is opened; a fresh process can be handed it."""
@@ -130,6 +144,7 @@ class _Opening:
     url: str
     master_file: str | None = None
     policy_file: str | None = None
+    retention_file: str | None = None
 
     def __call__(self, clock: Clock | None = None) -> Hub:
         """The hub, on the machine's clock. A database that replays the past goes on at its own last time."""
@@ -137,13 +152,14 @@ class _Opening:
         from hub.log.clock import SetClock, WatchedClock
 
         master, policy = _key_file(self.master_file), _policy(self.policy_file)
+        keeps = _retention(self.retention_file)
         clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-        hub = Hub.open(self.url, clock, master=master, policy=policy)
+        hub = Hub.open(self.url, clock, master=master, policy=policy, retention_policy=keeps)
         if hub.simulated and not isinstance(clock, SetClock):
             with hub.log.entries.snapshot() as (_, end):
                 last = end.recorded_at or datetime.now(UTC)
             hub.close()
-            hub = Hub.open(self.url, SetClock(last), master=master, policy=policy)
+            hub = Hub.open(self.url, SetClock(last), master=master, policy=policy, retention_policy=keeps)
         return hub
 
 
@@ -154,7 +170,7 @@ def _opening(database: str | None, *, create: bool) -> _Opening:
     url = database or DEFAULT_DATABASE
     if not create and not Path(parse_url(url).database or "").exists():
         raise Misuse("there is no database yet; run: hub init")
-    return _Opening(url, os.environ.get(MASTER_KEY), os.environ.get(POLICY))
+    return _Opening(url, os.environ.get(MASTER_KEY), os.environ.get(POLICY), os.environ.get(RETENTION))
 
 
 @contextmanager
@@ -300,6 +316,27 @@ def import_(
 
 
 @app.command()
+def link(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with the header source,ref,person.")],
+    database: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Say whose the ids at a service are (ID連携). The same file may be run twice."""
+    from hub.importing import link_file
+
+    refused = False
+    with _hub(database) as hub:
+        for done in link_file(hub, path):
+            refused = refused or done.status == "refused"
+            if as_json:
+                _print_json(done.as_dict())
+            else:
+                _say(f"line {done.line}: {done.status}{f': {done.reason}' if done.reason else ''}")
+    if refused:
+        sys.exit(1)
+
+
+@app.command()
 def emergencies(database: Database = None, at: At = None, as_json: Json = False) -> None:
     """The emergencies: proposed, active, ended."""
     with _hub(database) as hub:
@@ -365,6 +402,8 @@ def replay(
         done = hub.audit.replay(query, position=position, time=_time(at), actor=_actor())
         if done.erased:
             sys.stderr.write(f"hub: {done.erased} of the persons asked for: erased\n")
+        if done.destroyed:
+            sys.stderr.write(f"hub: at most {done.destroyed} items are missing: retention ended\n")
         if done.hypothetical:
             sys.stderr.write("hub: hypothetical: the log had gone on before that time\n")
     _show_answer(done.answer.body, as_json)
@@ -464,14 +503,42 @@ def verify(
                 "root": done.root.hex(),
                 "opened": done.opened,
                 "closed": done.closed,
+                "erased": done.erased,
+                "retention_ended": done.ended,
                 "disclosures": done.disclosures,
                 "view_rows": done.view_rows,
             }
         )
         return
     views = "the views were left out" if log_only else f"{done.view_rows} rows of views follow from it"
-    _say(f"The log holds: {done.size} entries, {done.opened} opened, {done.closed} closed for ever; {views}.")
+    closed = f"{done.closed} closed for ever ({done.erased} erased, {done.ended} retention ended)"
+    _say(f"The log holds: {done.size} entries, {done.opened} opened, {closed}; {views}.")
     _say(f"Root {done.root.hex()}")
+
+
+@app.command()
+def retain(
+    database: Database = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be destroyed; destroy nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Destroy the payloads whose time to be kept is over, a kind and month at a time. It cannot be undone."""
+    with _hub(database) as hub:
+        done = hub.retention.retain(dry_run=dry_run)
+    if as_json:
+        rows = {
+            name: [{"kind": m.kind, "month": m.month, "entries": m.entries} for m in months]
+            for name, months in (("destroyed", done.destroyed), ("waiting", done.waiting))
+        }
+        _print_json({"dry_run": dry_run, **rows})
+        return
+    for month in done.destroyed:
+        would = "would be destroyed" if dry_run else "destroyed"
+        _say(f"{month.kind} {month.month}: {would}, {month.entries} entries closed")
+    for month in done.waiting:
+        _say(f"{month.kind} {month.month}: kept while an emergency that it may place someone in is active")
+    if not done.destroyed:
+        _say("nothing to destroy")
 
 
 @app.command()

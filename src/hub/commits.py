@@ -29,6 +29,7 @@ class _Call(Generic[T]):
     job: Callable[[Append, Change], T]
     rank: Rank
     weight: int
+    linked: Sequence[bytes] = ()
     done: bool = False
     error: BaseException | None = None
     result: list[T] = field(default_factory=list)
@@ -43,10 +44,15 @@ class Commits:
         self._turn = threading.Lock()
         self._erased: set[int] = set()
         """Ordinals of persons whose erasure is recorded and whose keys are still there."""
+        self._severed: set[bytes] = set()
+        """Ids at services (digests) that were severed, and of which something may still be kept."""
         self.observe: Callable[[int, int], None] = lambda jobs, events: None
         """Told of each commit: how many jobs shared it, how many positions it took."""
-        self.erase: Callable[[Sequence[bytes]], None] = lambda persons: None
-        """Told of persons who were erased (digests of their ids), to destroy what is kept of them elsewhere."""
+        self.erase: Callable[[Sequence[bytes]], None] = lambda digests: None
+        """Told of persons who were erased and of ids at services that were severed (digests), to destroy what is
+        kept of them elsewhere."""
+        self.link: Callable[[Sequence[bytes]], None] = lambda digests: None
+        """Told of ids at services that were linked (digests), when that is durable and the turn is given back."""
 
     def run(self, job: Callable[[Append, Change], T], *, rank: Rank = "events", weight: int = 1) -> T:
         """What `job` returns, once all that it appended is durable.
@@ -62,6 +68,8 @@ class Commits:
                 self._take()
         if mine.error is not None:
             raise mine.error
+        if mine.linked:
+            self.link(mine.linked)
         return mine.result[0]
 
     def _take(self) -> None:
@@ -103,13 +111,15 @@ class Commits:
         erasing: list[_Call[Any]] = []
         with self._log.entries.appending() as append, self._views.folding(append) as change:
             for call in sorted(together, key=_order):
-                before = len(change.erased)
+                before, linked = len(change.erased) + len(change.severed), len(change.linked)
                 call.result = [call.job(append, change)]
-                if len(change.erased) > before:
+                call.linked = change.linked[linked:]
+                if len(change.erased) + len(change.severed) > before:
                     erasing.append(call)
         self._views.committed(change, append.position)
         self.observe(len(together), append.position - append.start.position)
         self._erased |= {ordinal for ordinal, _ in change.erased}
+        self._severed.update(change.severed)
         try:
             self._destroy()
         except Exception as error:  # the others are durable; the next commit tries again
@@ -118,12 +128,12 @@ class Commits:
 
     def _destroy(self) -> None:
         """Destroy the keys of those whose erasure is recorded, and what is kept of them elsewhere (R15)."""
-        if not self._erased:
+        if not (self._erased or self._severed):
             return
         for ordinal in self._erased:
             self._log.keyring.erase(ordinal)
-        self.erase([self._views.persons.digest_of(ordinal) for ordinal in self._erased])
-        self._erased = set()
+        self.erase([*map(self._views.persons.digest_of, self._erased), *self._severed])
+        self._erased, self._severed = set(), set()
 
 
 def _order(call: _Call[Any]) -> bool:

@@ -1,7 +1,8 @@
 """The SDK: all that a connector's author imports, with `hub.events` and `hub.errors`.
 
 A connector turns a source's own payload into events. It is pure: the same payload gives the same
-events, with the same ids, whenever it is asked; it touches no network, no file and no clock. It is
+events, with the same ids, whenever it is asked; it touches no network, no file and no clock. Where the
+source knows people by its own ids, a fact has that id as its `ref`, and no `person`. A connector is
 found by its entry point in the group `hub.connectors`:
 
     [project.entry-points."hub.connectors"]

@@ -17,6 +17,7 @@ from hub.events import Entry, To
 from hub.log.log import Log
 from hub.policy import Policy
 from hub.schemas import Kind
+from hub.views import links
 from hub.views.policies import CITY
 from hub.views.views import Standing, Views
 
@@ -94,6 +95,24 @@ class Directory:
                 if policy.delegated(delegate, now):
                     found.add(ordinals[ordinal])
         return frozenset(found)
+
+    def links(self, person: str) -> list[Row]:
+        """The person's ids at services that are linked, in the order of linking (ID連携)."""
+
+        def rows(standing: Standing, _: Policy) -> list[Row]:
+            positions = links.of_person(standing.connection, self._ordinal(person))
+            entries = self._log.read(standing.connection, positions)
+            return [
+                {
+                    "source": entry.event.data["source"],
+                    "ref": entry.event.data["ref"],
+                    "recorded_at": timestamp(entry.recorded_at),
+                }
+                for position in positions
+                if isinstance(entry := entries[position], Entry)
+            ]
+
+        return self._of(person, rows)
 
     def _ordinal(self, person: str) -> int:
         ordinal = self._views.persons.ordinal(person)

@@ -37,7 +37,7 @@ from hub.log import merkle
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import Ask, Basis, Decision, Moment, Opening, Permit, Reading, levels_of
+from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, levels_of
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 REFUSED = "view.refused"
@@ -128,7 +128,8 @@ class FeedPart:
 class Answer:
     """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended.
 
-    feed: what a message of a feed says besides persons; None for a view.
+    feed: what a message of a feed says besides persons; None for a view. destroyed: at most how many items,
+    and places that decide a mode, are missing since their retention ended; 0 in an answer of now.
     """
 
     body: bytes
@@ -138,6 +139,7 @@ class Answer:
     disclosure: str | None = None
     position: int | None = None
     uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    destroyed: int = 0
 
     @property
     def items(self) -> Iterator[Item]:
@@ -245,15 +247,16 @@ class Disclosure:
         shown: list[Shown] = []
         queue = self._queue(standing, reading, query)
         begin = bisect_right(queue, (after, 2**62)) if after is not None else 0
-        size = min(_AT_ONCE, limit + 1)
+        size, destroyed = min(_AT_ONCE, limit + 1), 0
         for at in range(begin, len(queue), size):
-            shown += self._decide_some(standing, reading, query, queue[at : at + size])
+            some, missing = self._decide_some(standing, reading, query, queue[at : at + size])
+            shown, destroyed = shown + some, destroyed + missing
             if len(shown) > limit:
                 break
         following = self._cursor(query, shown[limit - 1].ordinal) if len(shown) > limit else None
         shown = shown[:limit]
         body = _body(query, shown, time, following)
-        return Answer(body=body, persons=shown, moment=moment, uses=_uses(shown))
+        return Answer(body=body, persons=shown, moment=moment, uses=_uses(shown), destroyed=destroyed)
 
     def _queue(self, standing: Standing, reading: Reading, query: Query) -> list[tuple[str, int]]:
         """All who could be shown, by id; kept for the next page until a control event about someone comes."""
@@ -288,12 +291,14 @@ class Disclosure:
 
     def _decide_some(
         self, standing: Standing, reading: Reading, query: Query, queue: Sequence[tuple[str, int]]
-    ) -> list[Shown]:
-        permitted = self._permitted(standing, reading, query, [ordinal for _, ordinal in queue])
+    ) -> tuple[list[Shown], int]:
+        """Who is shown, and how much of it is destroyed."""
+        permitted, destroyed = self._permitted(standing, reading, query, [ordinal for _, ordinal in queue])
         wanted = (
             permit.fact.position for _, kinds in permitted.values() for found in kinds.values() for permit in found
         )
         entries = self._log.read(standing.connection, wanted)
+        destroyed += sum(isinstance(e, Closed) and e.reason == "retention ended" for e in entries.values())
         shown = []
         for name, ordinal in queue:
             if ordinal not in permitted:
@@ -308,9 +313,9 @@ class Disclosure:
             if items:
                 shown.append(Shown(ordinal=ordinal, person=name, mode=mode, items=items))
         if query.area is None:
-            return shown
+            return shown, destroyed
         cover = standing.city.cover((query.area,))
-        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)]
+        return [person for person in shown if any(_lies_in(cover, item) for item in person.items)], destroyed
 
     def tellings(
         self, standing: Standing, query: Query, time: datetime, ordinals: Iterable[int]
@@ -322,21 +327,15 @@ class Disclosure:
         """
         reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
         present = [o for o in ordinals if self._views.persons.enrolled_by(o, standing.position)]
-        permitted = self._permitted(standing, reading, query, present, gone_counts=True)
+        permitted, _ = self._permitted(standing, reading, query, present)
         return {o: (mode, _tellings(kinds)) for o, (mode, kinds) in permitted.items()}
 
     def _permitted(
-        self,
-        standing: Standing,
-        reading: Reading,
-        query: Query,
-        ordinals: Sequence[int],
-        *,
-        gone_counts: bool = False,
-    ) -> dict[int, tuple[Mode, dict[str, list[Permit]]]]:
+        self, standing: Standing, reading: Reading, query: Query, ordinals: Sequence[int]
+    ) -> tuple[dict[int, tuple[Mode, dict[str, list[Permit]]]], int]:
         """The mode of each person of whom something is shown, and what is shown by kind, in the order of their names.
 
-        gone_counts: whether a location that cannot be read any more passes as one in the grid.
+        Also how many places that may decide a mode were destroyed.
         """
         policies = standing.policies(ordinals)
         places = standing.places(ordinals) if reading.needs_places else {}
@@ -352,10 +351,9 @@ class Disclosure:
         permitted: dict[int, tuple[Mode, dict[str, list[Permit]]]] = {}
         for kind in sorted(asked):
             open_to = {o: levels for o in asked[kind] if (levels := reading.permits(decided[o], kind))}
-            found = self._permits(standing, reading, query, open_to, kind, gone_counts=gone_counts)
-            for ordinal, permits in found.items():
+            for ordinal, permits in self._permits(standing, reading, query, open_to, kind).items():
                 permitted.setdefault(ordinal, (decided[ordinal].mode, {}))[1][kind] = permits
-        return permitted
+        return permitted, sum(map(reading.misses, places.values()))
 
     def _permits(
         self,
@@ -364,8 +362,6 @@ class Disclosure:
         query: Query,
         open_to: Mapping[int, Sequence[tuple[str, Opening]]],
         kind: str,
-        *,
-        gone_counts: bool,
     ) -> dict[int, list[Permit]]:
         """What is shown of one kind, by person: newest first; without `history` the newest of each variant."""
         terms, exercise = standing.city.kinds[kind], reading.ask.exercise
@@ -375,27 +371,18 @@ class Disclosure:
         rows = fetch(connection, list(open_to), terms, exercise, standing.position)
         finest = levels_of(kind)[0]
         coarse = [o for o in rows if kind == LOCATION and any(level != finest for level, _ in open_to[o])]
-        in_grid = self._in_grid(connection, [row.position for o in coarse for row in rows[o]], gone_counts)
-        if short and not all(in_grid.values()):
+        meshes = self._views.meshes(connection, [row.position for o in coarse for row in rows[o]])
+        if short and None in meshes.values():
             # outside the grid an older location may be the newest that is visible (R10)
-            off = [o for o in coarse if not in_grid[rows[o][0].position]]
+            off = [o for o in coarse if meshes[rows[o][0].position] is None]
             rows |= facts.history(connection, off, terms, exercise, standing.position)
-            in_grid |= self._in_grid(connection, [row.position for o in off for row in rows[o]], gone_counts)
+            meshes |= self._views.meshes(connection, [row.position for o in off for row in rows[o]])
         shown = {}
         for ordinal, found in rows.items():
-            permits = reading.shown(open_to[ordinal], kind, found, in_grid.__getitem__)
+            permits = reading.shown(open_to[ordinal], kind, found, lambda position: meshes[position] is not None)
             if permits:
                 shown[ordinal] = permits if query.history else _newest(permits)
         return shown
-
-    def _in_grid(self, connection: Connection, positions: list[Position], gone_counts: bool) -> dict[Position, bool]:
-        """Whether each location has a grid square; what cannot be read any more only where `gone_counts`."""
-        meshes = self._views.meshes(connection, positions)
-        found = {position: meshes[position] is not None for position in positions}
-        if gone_counts and not all(found.values()):
-            entries = self._log.read(connection, [position for position in positions if not found[position]])
-            found |= {position: True for position in positions if isinstance(entries.get(position), Closed)}
-        return found
 
     def _item(self, entry: Entry, permit: Permit) -> str:
         event = entry.event
@@ -481,7 +468,8 @@ class Disclosure:
         answer = self.decide(standing, replace(query, persons=named, limit=None, cursor=None), time)
         if entry.event.data["format"] == FEED_FORMAT:
             said = FeedPart(removed=tuple(removed), next=entry.event.data["next"], more=entry.event.data["more"])
-            yield self.message(query, answer.persons, said, answer.moment)
+            message = self.message(query, answer.persons, said, answer.moment)
+            yield replace(message, destroyed=answer.destroyed)
             return
         if answer.persons:
             following = self._cursor(query, answer.persons[-1].ordinal)
@@ -647,10 +635,12 @@ def _tellings(kinds: Mapping[str, Sequence[Permit]]) -> tuple[Telling, ...]:
 
 
 def _newest(permits: Sequence[Permit]) -> list[Permit]:
-    """The first of each variant."""
+    """The first of each variant; nothing behind one that was destroyed, whose variant nobody knows any more."""
     first: dict[int, Permit] = {}
     for permit in permits:
         first.setdefault(permit.fact.variant, permit)
+        if permit.fact.variant == LOST:
+            break
     return list(first.values())
 
 

@@ -41,12 +41,15 @@ class Event:
 
     data: the fields of the kind's schema, by their names on the wire.
     occurred_at: the source's claim, aware; None where it claims none.
+    ref: of a fact about a person, the source's own id of them, instead of `person`; intake resolves it, so that
+    no entry of the log holds one.
     """
 
     source: str
     id: str
     kind: str
     person: str | None = None
+    ref: str | None = None
     occurred_at: datetime | None = None
     exercise: bool = False
     data: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from hub import hazards
+from hub import hazards, retention
 from hub.audit import Audit
 from hub.citizen import Citizen
 from hub.commits import Commits
@@ -24,16 +24,19 @@ from hub.events import Event
 from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
+from hub.linking import Linking
 from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
 from hub.quarantine import Quarantine
 from hub.records import Records
+from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
+from hub.waiting import Waiting
 
 _SIMULATED = "simulated"
 
@@ -54,6 +57,9 @@ class Hub:
     records: Records
     citizen: Citizen
     quarantine: Quarantine
+    retention: Retention
+    waiting: Waiting
+    linking: Linking
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -65,6 +71,7 @@ class Hub:
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
+        retention_policy: RetentionPolicy | None = None,
         durable: bool = True,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
@@ -82,7 +89,9 @@ class Hub:
         commits = Commits(log, views)
         intake = Intake(log, views, commits, policy or default_policy())
         quarantine = Quarantine(log, views, intake)
-        commits.erase = quarantine.erase
+        waiting = Waiting(log)
+        linking = Linking(log, intake, waiting, quarantine)
+        commits.erase, commits.link = linking.severed, linking.linked
         disclosure = Disclosure(log, views, commits)
         traces = Traces(log, views, disclosure)
         hub = cls(
@@ -98,9 +107,14 @@ class Hub:
             records=Records(log, views, traces),
             citizen=Citizen(log, views, traces),
             quarantine=quarantine,
+            retention=Retention(log, views, retention_policy or default_retention(schemas)),
+            waiting=waiting,
+            linking=linking,
             engines=(engine, keys),
         )
         hub._finish_erasures()
+        hub.retention.finish()
+        linking.finish()
         return hub
 
     def _finish_erasures(self) -> None:
@@ -183,6 +197,11 @@ def areas() -> list[Event]:
 def default_policy() -> HazardPolicy:
     """The hazard policy that ships with the hub."""
     return hazards.load(Path(__file__).with_name("hazard-policy.toml").read_bytes())
+
+
+def default_retention(schemas: Schemas) -> RetentionPolicy:
+    """The retention policy that ships with the hub."""
+    return retention.load(Path(__file__).with_name("retention.toml").read_bytes(), schemas)
 
 
 def _master(path: Path) -> bytes:

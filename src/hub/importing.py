@@ -1,14 +1,19 @@
-"""Files in: each payload is translated by a connector and handed to intake, one transaction a payload."""
+"""Files in: payloads, each translated by a connector and taken in one transaction; and lists of links (ID連携)."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hub.codec import is_id
 from hub.connector import Connector, Translation
-from hub.errors import PayloadError, Refused
+from hub.errors import Misuse, PayloadError, Refused
+from hub.events import Event
 from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
@@ -98,6 +103,83 @@ def _told(name: str, translation: Translation, results: list[Result]) -> Importe
     if refused:
         reason = "; ".join(str(result.error) for result in refused)
         return Imported(path=name, status="refused", reason=reason, events=tuple(events))
-    if events:
-        return Imported(path=name, status="accepted", events=tuple(events))
+    waiting = sum(result.status == "waiting" for result in results)
+    if events or waiting:
+        waits = f"{waiting} of its facts wait until their id is linked" if waiting else None
+        return Imported(path=name, status="accepted", reason=waits, events=tuple(events))
     return Imported(path=name, status="nothing", reason=BEFORE if results else translation.nothing)
+
+
+OPERATOR = "operator"
+"""The source of links by a file, and who made them."""
+
+LINK_FIELDS = ["source", "ref", "person"]
+_LINKS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linked:
+    """What became of one line of a list of links. reason: why it was refused, without a value of the line."""
+
+    line: int
+    status: str
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The line that `hub link --json` prints."""
+        return {"line": self.line, "status": self.status} | ({} if self.reason is None else {"reason": self.reason})
+
+
+def link_file(hub: Hub, path: Path) -> Iterator[Linked]:
+    """Take in a list of links: UTF-8 CSV under the header `source,ref,person`. What is yielded is durable.
+
+    A line is the same event whenever it comes, so that a file may be run twice. A link that was undone since is
+    not made again by it. Raises Misuse where the file cannot be read as such a list; the lines before are taken.
+    """
+    together: list[tuple[int, Event | PayloadError]] = []
+    for line in _link_lines(path):
+        together.append(line)
+        if len(together) == _LINKS_AT_ONCE:
+            yield from _link(hub, together)
+            together = []
+    yield from _link(hub, together)
+
+
+def _link(hub: Hub, lines: list[tuple[int, Event | PayloadError]]) -> Iterator[Linked]:
+    results = iter(hub.intake.take(said for _, said in lines if isinstance(said, Event)))
+    for number, said in lines:
+        if isinstance(said, PayloadError):
+            yield Linked(line=number, status="refused", reason=str(said))
+        else:
+            result = next(results)
+            reason = None if result.error is None else str(result.error)
+            yield Linked(line=number, status=result.status, reason=reason)
+
+
+def _link_lines(path: Path) -> Iterator[tuple[int, Event | PayloadError]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            if next(reader, None) != LINK_FIELDS:
+                raise Misuse(f"{path.name}: its first line is not {','.join(LINK_FIELDS)}")
+            for row in reader:
+                if row:
+                    yield reader.line_num, _link_event(row)
+    except UnicodeDecodeError:
+        raise Misuse(f"{path.name}: is no UTF-8") from None
+    except csv.Error:
+        raise Misuse(f"{path.name}: is no CSV; see its quotation marks") from None
+    except OSError as error:
+        raise Misuse(f"{path.name}: cannot be read: {error.strerror or type(error).__name__}") from None
+
+
+def _link_event(row: list[str]) -> Event | PayloadError:
+    if len(row) != len(LINK_FIELDS):
+        return PayloadError(f"has not {len(LINK_FIELDS)} fields")
+    for name, value in zip(LINK_FIELDS, row, strict=True):
+        if not is_id(value):
+            return PayloadError("is missing" if not value else "is no id", path=name)
+    source, ref, person = row
+    same = hashlib.sha256(json.dumps(row).encode()).hexdigest()
+    data = {"source": source, "ref": ref, "by": OPERATOR}
+    return Event(source=OPERATOR, id=f"link:{same}", kind="identity.linked", person=person, data=data)

@@ -4,6 +4,9 @@ Outside the lock an event is validated against its kind's schema and encoded. Un
 by what holds at its position, in this order: erasure, duplicates, the rest (R1a). What is accepted is
 appended and folded into the views in one transaction; what is refused is refused by itself, with kind,
 path and reason, and never a value of a person.
+
+A fact that names its person by the source's own id (`ref`) is taken as if it named whoever that id is linked to;
+where nobody has linked it yet, the fact waits beside the log (`hub.waiting`).
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ from hub.log.recorder import NO_CLAIM, Append
 from hub.policy import ALL, City, Policy
 from hub.rules import mode_of
 from hub.schemas import Kind
+from hub.views import links
 from hub.views.views import Change, Views
+from hub.waiting import Keeping, Waiting
 
 HUB = "hub"
 """The source of what the hub appends itself."""
@@ -57,15 +62,20 @@ OVERRIDE_LONGEST = timedelta(hours=72)
 _AT_ONCE = 1_000
 
 USED_ALREADY = "this id was used already"
+USED_FOR_ANOTHER = "this id was used for another event"
 UNKNOWN_PERSON = "no such person is enrolled"
+NOT_LINKED_ANY_MORE = "this id is not linked to a person any more; send nothing under it until it is linked again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What became of one event: position where it stands in the log, error where it was refused."""
+    """What became of one event: position where it stands in the log, error where it was refused.
+
+    waiting: it is kept beside the log until its ref is linked. event: as it was sent, a ref not resolved.
+    """
 
     event: Event
-    status: Literal["accepted", "duplicate", "refused"]
+    status: Literal["accepted", "duplicate", "refused", "waiting"]
     position: int | None = None
     error: PayloadError | Refused | None = None
     caused: tuple[Entry, ...] = ()
@@ -73,13 +83,19 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Prepared:
-    """An event that passed its schema: the record, and the digests under which it is known."""
+    """An event that passed its schema: the record, and the digests under which it is known.
+
+    link: the digest of source and ref where the event names its person so. received_at: when it came to the
+    door, where that is not now.
+    """
 
     event: Event
     kind: Kind
     record: bytes
     identity: bytes
     claim: bytes
+    link: bytes = b""
+    received_at: datetime | None = None
 
 
 class Intake:
@@ -87,6 +103,7 @@ class Intake:
 
     def __init__(self, log: Log, views: Views, commits: Commits, policy: HazardPolicy) -> None:
         self._log, self._views, self._commits, self._policy = log, views, commits, policy
+        self._waiting = Waiting(log)
 
     def take(self, events: Iterable[Event]) -> list[Result]:
         """Append what may be appended; the results in the order of the events. What it returns is durable.
@@ -95,23 +112,34 @@ class Intake:
         """
         events, results = list(events), []
         for at in range(0, len(events), _AT_ONCE):
-            results += self._take(events[at : at + _AT_ONCE])
+            results += self._take([self._prepare(event) for event in events[at : at + _AT_ONCE]])
         return results
 
-    def _take(self, events: Sequence[Event]) -> list[Result]:
-        prepared = [self._prepare(event) for event in events]
+    def enter(self, waited: Iterable[tuple[Event, datetime]]) -> list[Result]:
+        """As `take`, for facts that waited: each with the time at which it came to the door."""
+        return self._take([self._prepare(event, received_at) for event, received_at in waited])
+
+    def _take(self, prepared: Sequence[_Prepared | Result]) -> list[Result]:
         passed = [found for found in prepared if isinstance(found, _Prepared)]
         if not passed:
             return [found for found in prepared if isinstance(found, Result)]
+        keepings: list[Keeping] = []
 
         def job(append: Append, change: Change) -> list[Result]:
             batch = _Batch(self._log, self._views, self._policy, append, change)
+            keepings.append(batch.keeping)
             batch.prepare(passed)
             return [found if isinstance(found, Result) else batch.take(found) for found in prepared]
 
-        return self._commits.run(job, weight=len(passed))
+        if any(found.link for found in passed):
+            self._waiting.sweep()
+        try:
+            return self._commits.run(job, weight=len(passed))
+        finally:
+            made = {item for keeping in keepings for item in keeping.made}
+            self._log.keyring.destroy_parked(made - (keepings[-1].used if keepings else set()))
 
-    def _prepare(self, event: Event) -> _Prepared | Result:
+    def _prepare(self, event: Event, received_at: datetime | None = None) -> _Prepared | Result:
         try:
             kind = self._kind(event)
             record = kind.encode(event.data)
@@ -128,6 +156,8 @@ class Intake:
                 record=record,
                 identity=self._log.identify(event),
                 claim=self._claim(event),
+                link=b"" if event.ref is None else links.digest(self._log, event.source, event.ref),
+                received_at=received_at,
             )
         except (PayloadError, Refused) as error:
             return Result(event=event, status="refused", error=error)
@@ -139,7 +169,9 @@ class Intake:
         if kind.category == "hub":
             raise Refused("only the hub itself appends this kind", rule="R1", kind=event.kind)
         _check_envelope(event)
-        if (event.person is not None) is not (kind.about == "person"):
+        if event.ref is not None and (kind.category != "fact" or kind.about != "person"):
+            raise PayloadError("is for facts about persons only", path="ref", kind=event.kind)
+        if event.ref is None and (event.person is not None) is not (kind.about == "person"):
             reason = "is missing" if kind.about == "person" else "is given, but the kind is about no person"
             raise PayloadError(reason, path="person", kind=event.kind)
         if event.exercise and kind.category == "control":
@@ -175,6 +207,10 @@ class _Batch:
         self._log, self._views, self._policy = log, views, policy
         self._append, self._change = append, change
         self._known: dict[bytes, int] = {}
+        self._links: dict[bytes, int | None] = {}
+        self._asked: set[bytes] = set()
+        self._changes_of_links = -1
+        self.keeping = Keeping(log, append.connection, append.now)
 
     def prepare(self, prepared: Sequence[_Prepared]) -> None:
         """Look up ids and keys of the whole batch at once, and make keys for all who may be enrolled.
@@ -185,6 +221,10 @@ class _Batch:
         digest, ordinal = self._views.persons.digest, self._change.ordinal
         named = (ordinal(digest(p.event.person)) for p in prepared if p.event.person is not None)
         self._log.keyring.load(found for found in named if found is not None)
+        if refs := [p.link for p in prepared if p.link]:
+            self._load_links(refs)
+            self._log.keyring.load(found for found in self._links.values() if found is not None)
+            self.keeping.prepare(sum(name not in self._links for name in refs))
         enrolments = sum(p.kind.name == "person.enrolled" for p in prepared)
         first = self._change.next_ordinal()
         self._log.keyring.create(range(first, first + enrolments))
@@ -193,7 +233,13 @@ class _Batch:
         """Append one event, or say why not."""
         event = prepared.event
         try:
-            subject = self._subject(event)
+            if prepared.link:
+                person = self._linked(prepared)
+                if person is None:
+                    self._wait(prepared)
+                    return Result(event=event, status="waiting")
+                prepared = replace(prepared, event=replace(event, person=person, ref=None))
+            subject = self._subject(prepared.event)
             before = self._duplicate(prepared)
             if before is not None:
                 return Result(event=event, status="duplicate", position=before)
@@ -212,7 +258,7 @@ class _Batch:
             prepared.event,
             prepared.kind,
             prepared.record,
-            received_at=self._append.now,
+            received_at=prepared.received_at or self._append.now,
             identity=prepared.identity,
             subject=subject or 0,
             claim=prepared.claim,
@@ -222,6 +268,35 @@ class _Batch:
             if digest:
                 self._known[digest] = entry.position
         return entry
+
+    def _load_links(self, names: Iterable[bytes]) -> None:
+        """Look up whose the ids are; anew once a link changed in this transaction."""
+        changes = len(self._change.linked) + len(self._change.severed)
+        if changes != self._changes_of_links:
+            self._links, self._asked, self._changes_of_links = {}, set(), changes
+        missing = set(names) - self._asked
+        if missing:
+            self._links |= links.resolve(self._append.connection, missing)
+            self._asked |= missing
+
+    def _linked(self, prepared: _Prepared) -> str | None:
+        """The id of the person that the ref is linked to; None where it never was. Looked at as erasure is: first."""
+        self._load_links([prepared.link])
+        if prepared.link not in self._links:
+            return None
+        ordinal = self._links[prepared.link]
+        name = None if ordinal is None else self._change.name(ordinal)
+        if name is None:
+            raise Refused(NOT_LINKED_ANY_MORE, rule="R1a", path="ref", kind=prepared.event.kind)
+        return name
+
+    def _wait(self, prepared: _Prepared) -> None:
+        """Have the fact wait for its link, if it is one that could enter then."""
+        event = prepared.event
+        if prepared.identity in self._known:
+            raise Conflict(USED_FOR_ANOTHER, rule="R1a", path="id", kind=event.kind)
+        self._check_introduced(event)
+        self.keeping.keep(event, prepared.kind, prepared.record, link=prepared.link, identity=prepared.identity)
 
     def _subject(self, event: Event) -> int | None:
         """The person's ordinal; None for who is to be enrolled, and where there is no person (R15, R1a)."""
@@ -243,18 +318,29 @@ class _Batch:
         event, kind = prepared.event, prepared.kind
         said = replace(event, data=kind.decode(prepared.record))
         here = self._change.here.get(prepared.identity)
-        if here is not None:
-            same = here.event.kind == event.kind
-            same = same and replace(here.event, data=kind.decode(kind.encode(here.event.data))) == said
+        found = here or self._log.read(self._append.connection, [position])[position]
+        if here is not None and here.event.kind == event.kind:
+            found = replace(here, event=replace(here.event, data=kind.decode(kind.encode(here.event.data))))
+        if isinstance(found, Closed):
+            same = found.kind == event.kind and found.subject == self._subject(event)
         else:
-            found = self._log.read(self._append.connection, [position])[position]
-            if isinstance(found, Closed):
-                same = found.kind == event.kind and found.subject == self._subject(event)
-            else:
-                same = found.event == said
-        if not same:
-            raise Conflict("this id was used for another event", rule="R1a", path="id", kind=event.kind)
+            same = found.event == said
+        if not same and not (prepared.link and self._same_before(found, said, prepared.link)):
+            raise Conflict(USED_FOR_ANOTHER, rule="R1a", path="id", kind=event.kind)
         return position
+
+    def _same_before(self, found: Entry | Closed, said: Event, link: bytes) -> bool:
+        """Whether an event under a ref is the one that came in when the ref was linked to somebody else."""
+        if found.subject is None:
+            return False
+        if isinstance(found, Closed):
+            return found.kind == said.kind and self._change.is_erased(found.subject)
+        if replace(found.event, person=said.person) != said:
+            return False
+        here = (e for e in self._change.here.values() if e.event.kind == "identity.linked")
+        said_here = (e.event.data for e in here if e.subject == found.subject)
+        refs = {links.digest(self._log, data["source"], data["ref"]) for data in said_here}
+        return link in refs | links.ever(self._log, self._append.connection, found.subject)
 
     def _check(self, prepared: _Prepared, subject: int | None) -> None:
         """R1a and what R8, R14, R16 and R17 refuse."""
@@ -272,11 +358,10 @@ class _Batch:
             raise Refused(USED_ALREADY, rule="R1a", path=_claim_path(event), kind=event.kind)
 
     def _check_fact(self, event: Event, subject: int | None) -> None:
-        city = self._change.city
-        if event.kind not in city.kinds:
-            raise Refused("this kind was not introduced here", rule="R8", kind=event.kind)
+        self._check_introduced(event)
         if not event.exercise or subject is None:
             return
+        city = self._change.city
         place = self._change.place(subject, self._append.position) if city.emergencies else None
         if mode_of(self._change.policy(subject), city, place, self._append.now) == "emergency":
             raise Refused(
@@ -285,6 +370,10 @@ class _Batch:
                 path="exercise",
                 kind=event.kind,
             )
+
+    def _check_introduced(self, event: Event) -> None:
+        if event.kind not in self._change.city.kinds:
+            raise Refused("this kind was not introduced here", rule="R8", kind=event.kind)
 
     def _conclude(self, entry: Entry) -> tuple[Entry, ...]:
         """Append what the hazard policy concludes from a report (DESIGN: which hazards declare)."""
@@ -355,9 +444,11 @@ def _standing(city: City, emergency: str) -> hazards.Standing | None:
 
 def _check_envelope(event: Event) -> None:
     """What stands around the data, whoever put it there."""
-    for path, value in (("source", event.source), ("id", event.id), ("person", event.person)):
-        if not is_id(value) and (path, value) != ("person", None):
+    for path, value in (("source", event.source), ("id", event.id), ("person", event.person), ("ref", event.ref)):
+        if not is_id(value) and (path not in ("person", "ref") or value is not None):
             raise PayloadError("is missing" if value is None else "is no id", path=path, kind=event.kind)
+    if event.ref is not None and event.person is not None:
+        raise PayloadError("stands beside a person; give one of them", path="ref", kind=event.kind)
     if event.occurred_at is not None and not (isinstance(event.occurred_at, datetime) and event.occurred_at.tzinfo):
         raise PayloadError("is no time with its offset", path="occurred_at", kind=event.kind)
     if not isinstance(event.exercise, bool):

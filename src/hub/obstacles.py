@@ -40,6 +40,11 @@ NEWER_KIND = Obstacle(
 )
 NOT_LATEST = Obstacle("R9", "it reaches only the latest, and this is not", "最新のものだけの同意で、これは最新でない")
 TOO_EARLY = Obstacle("R9", "it reaches only what happened later", "これより後のできごとだけの同意である")
+LOST_PLACE = Obstacle(
+    "R10",
+    "where the person was is destroyed, and with it the mode of then",
+    "当時の居場所が破棄され、当時のモードが分からない",
+)
 OFF_GRID = Obstacle(
     "R10", "the point has no grid square and is shown at exact only", "区画のない地点で、正確な水準でだけ見せられる"
 )

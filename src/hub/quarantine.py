@@ -24,6 +24,7 @@ from hub.intake import Intake, Result
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 from hub.log.sealing import Gone
+from hub.views import links
 from hub.views.persons import person as person_table
 from hub.views.views import Views
 
@@ -53,7 +54,7 @@ parked = Table(
 class Refusal:
     """Something that was refused. via: the door, as `events` or `connector:jma`. payload: as it was sent.
 
-    kind, person, source, id: as far as they could be read.
+    kind, person, source, id, ref (the source's own id of the person): as far as they could be read.
     """
 
     via: str
@@ -64,6 +65,7 @@ class Refusal:
     source: str | None = None
     id: str | None = None
     person: str | None = None
+    ref: str | None = None
     media_type: str = "application/json"
     payload: bytes = b""
 
@@ -90,8 +92,11 @@ class Item:
     kept: bool
 
 
-Translate = Callable[[str, str | None, bytes], Sequence[Event]]
-"""The events of a payload that came by a door, from a source. Raises PayloadError or Refused."""
+Translate = Callable[[str, bytes], Sequence[Event]]
+"""The events of a payload that came by a door. Raises PayloadError."""
+
+Allow = Callable[[str | None, Event], object]
+"""Whether an event may be made of what a source had sent. Raises Refused where not."""
 
 
 class Quarantine:
@@ -117,12 +122,11 @@ class Quarantine:
 
     def _keep(self, connection: Connection, refusal: Refusal, name: str, now: datetime) -> str:
         digest = self._log.keyring.digest
-        named = _named(refusal.person)
-        person = self._views.persons.digest(named) if named else _NOBODY
+        person, gone = self._about(connection, refusal)
         if len(refusal.payload) > LARGEST_BYTES:
             refusal = replace(refusal, payload=b"")
-        if person and self._erased(connection, person):
-            refusal, person = replace(refusal, payload=b"", id=None, person=None), _NOBODY
+        if gone:
+            refusal, person = replace(refusal, payload=b"", id=None, person=None, ref=None), _NOBODY
         whole = base64.b64encode(refusal.payload).decode()
         fingerprint = digest("parked", refusal.via, _named(refusal.source), _named(refusal.id), whole)
         row = connection.execute(select(parked.c.item).where(parked.c.fingerprint == fingerprint)).first()
@@ -145,6 +149,25 @@ class Quarantine:
             )
         )
         return name
+
+    def _about(self, connection: Connection, refusal: Refusal) -> tuple[bytes, bool]:
+        """The digest of whom it is about, and whether nothing of them may be kept.
+
+        A ref that is linked means the person; one that is not stands for itself, until it is severed.
+        """
+        if person := _named(refusal.person):
+            digest = self._views.persons.digest(person)
+            return digest, self._erased(connection, digest)
+        ref, source = _named(refusal.ref), _named(refusal.source)
+        if not (ref and source):
+            return _NOBODY, False
+        name = links.digest(self._log, source, ref)
+        known = links.resolve(connection, [name])
+        ordinal = known.get(name)
+        if ordinal is None:
+            return name, name in known
+        query = select(person_table.c.digest).where(person_table.c.ordinal == ordinal)
+        return connection.scalar(query) or name, False
 
     def _erased(self, connection: Connection, person: bytes) -> bool:
         query = select(person_table.c.erased).where(person_table.c.digest == person)
@@ -229,7 +252,14 @@ class Quarantine:
             raise PayloadError("is no item of the quarantine whose payload is kept", path="item")
         return row.via, said["media_type"], said["source"], base64.b64decode(said["payload"])
 
-    def replay(self, item: str, translate: Translate, payload: bytes | None = None) -> list[Result]:
+    def replay(
+        self,
+        item: str,
+        translate: Translate,
+        payload: bytes | None = None,
+        *,
+        allow: Allow = lambda source, event: None,
+    ) -> list[Result]:
         """Hand an item to intake again, mended where `payload` is given; it is gone once all of it was taken.
 
         Raises PayloadError where it still cannot be read, Refused where it may not be said so; then, and where an
@@ -237,7 +267,10 @@ class Quarantine:
         """
         via, _, source, kept = self._whole(item)
         try:
-            results = self._intake.take(translate(via, source, kept if payload is None else payload))
+            events = translate(via, kept if payload is None else payload)
+            for event in events:
+                allow(source, event)
+            results = self._intake.take(events)
         except (PayloadError, Refused) as error:
             self._change_reason(item, error)
             raise
@@ -266,12 +299,12 @@ class Quarantine:
         self._log.keyring.destroy_parked([item])
         return found
 
-    def erase(self, persons: Iterable[bytes]) -> None:
-        """Destroy what is about persons who were erased (R15): keys first. persons: digests of their ids."""
-        persons = set(persons)
+    def erase(self, digests: Iterable[bytes]) -> None:
+        """Destroy what is about persons who were erased (R15), or came under refs that were severed: keys first."""
+        digests = set(digests)
         with self._log.entries.maintaining() as connection:
             rows = connection.execute(select(parked.c.item, parked.c.person).where(parked.c.person != _NOBODY))
-            gone = {row.item for row in rows if row.person in persons}
+            gone = {row.item for row in rows if row.person in digests}
             self._log.keyring.destroy_parked(gone)
             _delete(connection, gone)
 

@@ -22,6 +22,7 @@ from hub.obstacles import (
     ERASED,
     EVERY_TIME,
     EXPIRED,
+    LOST_PLACE,
     NEWER_KIND,
     NO_DELEGATION,
     NO_DRILL,
@@ -78,8 +79,18 @@ class Ask:
     kinds: tuple[str, ...] = ()
 
 
+LOST = -1
+"""The `variant` of a fact whose payload was destroyed when its retention ended: any value it may have had."""
+
+LOST_MESH = ""
+"""The grid square of a location that was destroyed: inside the grid, for all that is known."""
+
+
 class Place(NamedTuple):
-    """Where the latest location puts a person: its ten-digit grid square, or None outside the grid, and when."""
+    """Where the latest location puts a person: its ten-digit grid square, or None outside the grid, and when.
+
+    Of a location that was destroyed: `LOST_MESH`, and the latest that it can have been.
+    """
 
     mesh: str | None
     effective_at: datetime
@@ -162,6 +173,11 @@ class Alert:
         self.id = emergency.id
         self._steps = [(declared, city.cover(declared.areas)) for declared in emergency.declarations]
         self.areas, self.cover = emergency.declarations[-1].areas, self._steps[-1][1]
+        self._reaches_back = reaches_back(emergency)
+
+    def may_count(self, effective_at: datetime) -> bool:
+        """Whether a location of then may place someone in it, wherever it was (R10)."""
+        return effective_at > self._reaches_back
 
     def start(self, codes: Iterable[str]) -> datetime | None:
         """When it began for these codes: the first declaration of the run under way (R10). None: not covered."""
@@ -176,6 +192,16 @@ class Alert:
                 start = declared.recorded_at
             before = declared
         return start
+
+
+def reaches_back(emergency: Emergency) -> datetime:
+    """Locations of then or before place nobody in an emergency that is active, wherever it is (R10)."""
+    start, before = emergency.declarations[0].recorded_at, emergency.declarations[0]
+    for declared in emergency.declarations[1:]:
+        if not before.continued_by(declared):
+            start = declared.recorded_at
+        before = declared
+    return start - PLACE_HOLDS
 
 
 def _covers(cover: Cover, codes: Iterable[str]) -> bool:
@@ -193,7 +219,7 @@ def alerts(city: City, time: datetime, *, exercise: bool) -> list[Alert]:
 
 def place_area(place: Place | None, time: datetime, real: Iterable[Alert]) -> str | None:
     """The location's area, while it counts: a day, or as long as the emergency that found the person there (R10)."""
-    if place is None or place.mesh is None:
+    if place is None or place.mesh is None or place.mesh == LOST_MESH:
         return None
     code = "m" + place.mesh
     if place.effective_at > time - PLACE_HOLDS:
@@ -300,6 +326,8 @@ class Reading:
         if self.ask.exercise and not any(_covers(alert.cover, codes) for alert in self.drills):
             return NO_DRILL
         mode = self._mode(codes)
+        if mode == "normal" and self.misses(place):
+            return LOST_PLACE
         return Case(
             policy=policy,
             reader=self.reader,
@@ -328,6 +356,14 @@ class Reading:
             return None
         openings.sort(key=lambda opening: (opening.basis.limited, opening.basis.position))
         return Decision(mode=case.mode, openings=tuple(openings))
+
+    def misses(self, place: Place | None) -> bool:
+        """Whether a location that was destroyed since may have placed the person in an emergency (R10).
+
+        Only in a decision about the past: `hub retain` keeps what one about now may need.
+        """
+        lost = place is not None and place.mesh == LOST_MESH
+        return lost and any(alert.may_count(place.effective_at) for alert in self.real)  # type: ignore[union-attr]
 
     def _mode(self, codes: tuple[str, ...]) -> Mode:
         if self.ask.exercise:

@@ -29,7 +29,7 @@ from hub.schemas import packaged
 
 SOURCE = "scenario"
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
-_ENVELOPE = ("person", "occurred_at", "exercise")
+_ENVELOPE = ("person", "occurred_at", "exercise", "ref")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class World:
 
     def append(
         self, at: datetime, kind: str, data: Mapping[str, Any], id: str | None = None
-    ) -> Literal["accepted", "duplicate", "refused"]:
+    ) -> Literal["accepted", "duplicate", "refused", "waiting"]:
         """Hand one event to intake; `data` is flat, as in a scenario's step."""
         self.clock.set(at)
         self._unnamed += id is None
@@ -157,7 +157,7 @@ def sight(answer: Answer) -> Sight:
 
 
 def flat_event(kind: str, data: Mapping[str, Any], id: str) -> Event:
-    """The event of flat data: `person`, `occurred_at` and, of a fact, `exercise` stand beside the payload's fields."""
+    """The event of flat data: beside the payload's fields `person`, `occurred_at` and, of a fact, `exercise`, `ref`."""
     schema = packaged().newest(kind)
     fact = schema is not None and schema.category == "fact"
     envelope = _ENVELOPE if fact else _ENVELOPE[:2]
@@ -172,6 +172,7 @@ def flat_event(kind: str, data: Mapping[str, Any], id: str) -> Event:
         id=id,
         kind=kind,
         person=data.get("person"),
+        ref=data.get("ref") if fact else None,
         occurred_at=occurred_at,
         exercise=data.get("exercise", False) if fact else False,
         data={name: value for name, value in data.items() if name not in envelope},

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from hub.errors import Misuse, Tampered
 from hub.log import sealing
 from hub.log.database import open_database
-from hub.log.sealing import CITY, Gone, Keyring
+from hub.log.sealing import CITY, Ended, Gone, Keyring
 
 MASTER = bytes(range(32))
 HANAKO, TARO = 1, 2
@@ -79,14 +79,73 @@ def test_a_destroyed_key_opens_nothing_and_leaves_the_others(keyring: Keyring, e
         assert opened(ring, his, TARO) == b"plain"
 
 
-def test_a_month_without_its_secret_is_gone_for_everyone(keyring: Keyring, engine: Engine) -> None:
+NOW = datetime(2027, 8, 1, tzinfo=UTC)
+
+
+def test_a_month_that_was_ended_is_gone_for_everyone_and_is_never_made_again(keyring: Keyring, engine: Engine) -> None:
+    june, july = sealed(keyring, month=318), sealed(keyring, month=319)
+    with engine.connect() as connection:
+        wrapped = connection.scalars(select(sealing.period_key.c.wrapped).order_by(sealing.period_key.c.month)).first()
+    keyring.end("location.reported", 318, NOW)
+    keyring.end("location.reported", 318, NOW + timedelta(days=1))
+    for ring in (keyring, Keyring(engine, MASTER)):
+        with pytest.raises(Ended):
+            opened(ring, june)
+        assert opened(ring, july) == b"plain"
+        assert ring.ended() == {("location.reported", 318): NOW}
+        assert ring.periods() == [("location.reported", 319)]
+        with pytest.raises(Tampered, match="behind its keys"):
+            sealed(ring, month=318)
+    files = list(Path(str(engine.url.database)).parent.iterdir())
+    assert wrapped
+    assert files
+    assert [file for file in files if file.is_file() and wrapped in file.read_bytes()] == []
+
+
+def test_a_month_whose_key_is_missing_without_a_tombstone_was_tampered_with(keyring: Keyring, engine: Engine) -> None:
     june, july = sealed(keyring, month=318), sealed(keyring, month=319)
     with engine.begin() as connection:
         connection.execute(sealing.period_key.delete().where(sealing.period_key.c.month == 318))
     ring = Keyring(engine, MASTER)
-    with pytest.raises(Gone):
+    with pytest.raises(Tampered, match="missing"):
         opened(ring, june)
     assert opened(ring, july) == b"plain"
+
+
+def test_a_tombstone_that_the_hub_did_not_set_is_found(keyring: Keyring, engine: Engine) -> None:
+    june = sealed(keyring, month=318)
+    with engine.begin() as connection:
+        connection.execute(sealing.period_key.delete())
+        forged = {"kind": "location.reported", "month": 318, "ended_us": 0, "proof": bytes(32)}
+        connection.execute(sealing.ended_period.insert().values(forged))
+    ring = Keyring(engine, MASTER)
+    for asked in (ring.check, ring.ended, ring.renew, lambda: opened(ring, june)):
+        with pytest.raises(Tampered, match="tombstone"):
+            asked()
+
+
+def test_what_another_process_ended_is_dropped_from_memory_at_the_next_renewal(
+    keyring: Keyring, engine: Engine
+) -> None:
+    june, july, always = sealed(keyring, month=318), sealed(keyring, month=319), sealed(keyring)
+    other = Keyring(engine, MASTER)
+    assert [opened(other, state) for state in (june, july, always)] == [b"plain"] * 3
+    assert not other.renew()
+    keyring.end("location.reported", 318, NOW)
+    assert opened(other, june) == b"plain", "it holds the key in memory"
+    assert other.renew()
+    assert ("location.reported", 318) not in other._periods
+    assert not any(month == 318 for _, _, month in other._ciphers)
+    with pytest.raises(Ended):
+        opened(other, june)
+    assert [opened(other, state) for state in (july, always)] == [b"plain"] * 2
+    assert not other.renew()
+
+
+def test_a_month_begins_on_its_first_day() -> None:
+    for month in (1, 12, 13, 318):
+        assert sealing.month_of(sealing.first_of(month)) == month
+        assert sealing.month_of(sealing.first_of(month + 1) - timedelta(microseconds=1)) == month
 
 
 def test_another_master_key_is_refused(keyring: Keyring, engine: Engine) -> None:

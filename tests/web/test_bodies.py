@@ -15,6 +15,7 @@ import pytest
 
 from conftest import Town
 from doors import BATCH, STRUCTURED, Client, Process, Reply, cloudevent, served
+from hub.scenario import SOURCE
 from hub.web import bodies, protocol
 
 SUITE = Path(os.environ.get("HUB_SHARED", Path(__file__).parents[3] / "shared")) / "data/9-robustness/json-test-suite"
@@ -246,7 +247,8 @@ class Raw:
 
     def __enter__(self) -> tuple[socket.socket, Any]:
         self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
-        head = f"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {STRUCTURED}\r\n{self._fields}\r\n"
+        token = f"Authorization: Bearer {served().tokens.of(f'source:{SOURCE}')}\r\n"
+        head = f"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {STRUCTURED}\r\n{token}{self._fields}\r\n"
         self._socket.sendall(head.encode())
 
         def answer() -> int:

@@ -305,7 +305,6 @@ def test_an_override_opens_and_closes(home: tuple[Town, Client]) -> None:
         "purposes": ["rescue"],
         "until": until,
         "reason": "does not answer",
-        "actor": "officer-7",
     }
     made = client.call("POST", "/v1/overrides", override)
     assert made.status == 201

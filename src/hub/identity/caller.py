@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Literal, get_args
 
 Role = Literal["source", "service", "citizen", "officer", "operator", "auditor"]
+RESERVED = frozenset({"hub", "api"})
+"""Sources under which the hub itself writes, with ids that can be foreseen: no caller's and no setting's."""
+
 ROLES: tuple[Role, ...] = get_args(Role)
 
 

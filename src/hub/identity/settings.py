@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hub.codec import is_id
 from hub.errors import Misuse
-from hub.identity.caller import ROLES, Role
+from hub.identity.caller import RESERVED, ROLES, Role
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """All asymmetric: a shared secret, or none, is never a signature here."""
@@ -123,6 +123,8 @@ def load(content: bytes, secrets: Mapping[str, str] | None = None) -> Identity:
         if len({getattr(issuer, of) for issuer in issuers}) != len(issuers):
             raise Misuse(f"the identity file: two issuers have the same {of}")
     sources = {name: tuple(table.texts("kinds")) for name, table in whole.named("sources")}
+    for name in RESERVED & set(sources):
+        raise whole.wrong(f"sources.{name}", "is the hub's own")
     login = _login(whole.table("login"), issuers, secrets or {}) if "login" in said else None
     found = Identity(
         issuers=issuers,
@@ -272,6 +274,8 @@ def _client(table: _Table) -> Client:
     for role in roles:
         if role not in ROLES:
             raise table.wrong("roles", f"may hold {', '.join(ROLES)}")
+    if table.text("source", None) in RESERVED:
+        raise table.wrong("source", "is the hub's own")
     return Client(
         roles=frozenset(role for role in ROLES if role in roles),
         recipient=table.text("recipient", None),
@@ -310,6 +314,8 @@ def _officers(table: _Table) -> Officers:
     if span:
         try:
             begin, end = map(time.fromisoformat, span)
+            if begin.tzinfo or end.tzinfo:
+                raise ValueError("it is said in the zone")
         except ValueError:
             raise table.wrong("night", 'is no span of the day, as ["21:00", "06:00"]') from None
         night = begin, end

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +16,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from joserfc import jws
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import Key
 
 from hub.codec import is_id
-from hub.identity.caller import ROLES, Caller, Role, Unauthenticated
+from hub.identity.caller import RESERVED, ROLES, Caller, Role, Unauthenticated
 from hub.identity.keys import Keys
-from hub.identity.settings import Client, Condition, Issuer
+from hub.identity.settings import ALGORITHMS, Client, Condition, Issuer
 
 LARGEST_BYTES = 8 * 1024
 _KEPT = 10_000
@@ -62,13 +61,13 @@ class Tokens:
 
     async def caller(self, token: str) -> Caller:
         """Whom the token makes its bearer. Raises Unauthenticated."""
-        name = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        _check_shape(token)
+        name = hashlib.sha256(token.encode()).digest()
         kept = self._kept.get(name)
         if kept is not None and not kept.keys.due() and kept.keys.known(kept.kid, kept.algorithm) is kept.key:
-            if kept.caller.expires.timestamp() <= self._now():
-                del self._kept[name]
-                raise Unauthenticated(EXPIRED)
-            return kept.caller
+            if self._now() < kept.caller.expires.timestamp():
+                return kept.caller
+            del self._kept[name]  # what the leeway still allows is judged as if it came for the first time
         head, issuer, keys = self._opened(token, None)
         key = await self._key(head, keys)
         claims = self._verified(token, head, issuer, key)
@@ -88,8 +87,7 @@ class Tokens:
 
     def _opened(self, token: str, types: Sequence[str | None] | None) -> tuple[dict[str, Any], Issuer, Keys]:
         """The head, and whose the token says it is; nothing of it is believed yet."""
-        if len(token) > LARGEST_BYTES or not _PARTS.fullmatch(token):
-            raise Unauthenticated(NOT_ACCEPTED)
+        _check_shape(token)
         first, second, third = token.split(".")
         head, claims = _json(first), _json(second)
         _decoded(third)
@@ -118,11 +116,7 @@ class Tokens:
     def _verified(
         self, token: str, head: Mapping[str, Any], issuer: Issuer, key: Key, audience: str | None = None
     ) -> Mapping[str, Any]:
-        try:
-            checked = jws.deserialize_compact(token, key, algorithms=[head["alg"]])
-        except (JoseError, ValueError, TypeError, KeyError):
-            raise Unauthenticated(NOT_ACCEPTED) from None
-        claims = _object(checked.payload or b"")
+        claims = _object(payload(token, key, head["alg"]))
         self._check(claims, issuer, audience or issuer.audience)
         return claims
 
@@ -143,17 +137,37 @@ class Tokens:
             raise Unauthenticated("the token lives too long to be taken")
 
 
+class _One(jws.JWSRegistry):
+    """One algorithm, taken without a warning: which one may be used is the identity file's to say."""
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(algorithms=[algorithm])
+        self._algorithm = algorithm
+
+    def get_alg(self, name: str) -> Any:
+        """The one. Raises JoseError for any other."""
+        if name != self._algorithm or name not in ALGORITHMS:
+            raise UnsupportedAlgorithmError
+        return self.algorithms[name]
+
+
+def payload(token: str, key: Key, algorithm: str) -> bytes:
+    """What `key` signed with `algorithm`. Raises Unauthenticated where it did not."""
+    try:
+        return jws.deserialize_compact(token, key, registry=_One(algorithm)).payload or b""
+    except (JoseError, ValueError, TypeError, KeyError):
+        raise Unauthenticated(NOT_ACCEPTED) from None
+
+
 def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
     """What a token's claims make its bearer, as the issuer is configured. Raises Unauthenticated for nobody."""
-    subject = _id(claims, issuer.actor)
-    actor = f"{issuer.name}:{subject}"
-    if subject is None or not is_id(actor):
-        raise Unauthenticated("the token does not say whose it is")
+    actor = actor_of(issuer, claims)
     client = next((found for name in issuer.client if (found := _id(claims, name)) is not None), None)
     configured = issuer.clients.get(client or "", Client())
     person = _id(claims, issuer.person)
     recipient = configured.recipient or _id(claims, issuer.recipient)
     source = configured.source or _id(claims, issuer.source)
+    source = None if source in RESERVED else source
     given = {role for role in ROLES if any(_holds(claims, c) for c in issuer.roles.get(role, ()))} | configured.roles
     needed: dict[Role, str | None] = {"citizen": person, "service": recipient, "source": source}
     roles = frozenset(role for role in given if needed.get(role, "") is not None)
@@ -167,6 +181,15 @@ def caller_of(issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
         client=client,
         subject=_id(claims, "sub"),
     )
+
+
+def actor_of(issuer: Issuer, claims: Mapping[str, Any]) -> str:
+    """Who it is, for the trace: `issuer:subject`. Raises Unauthenticated for nobody."""
+    subject = _id(claims, issuer.actor)
+    actor = f"{issuer.name}:{subject}"
+    if subject is None or not is_id(actor):
+        raise Unauthenticated("the token does not say whose it is")
+    return actor
 
 
 def claim(claims: Mapping[str, Any], path: str | None) -> Any:
@@ -194,9 +217,14 @@ def _holds(claims: Mapping[str, Any], condition: Condition) -> bool:
 def _time(claims: Mapping[str, Any], name: str) -> float:
     found = claims.get(name)
     plain = isinstance(found, int | float) and not isinstance(found, bool)
-    if not plain or not math.isfinite(found) or not 0 <= found < 2**40:  # type: ignore[arg-type, operator]
+    if not plain or not 0 <= found < 2**40:  # type: ignore[operator]
         raise Unauthenticated("the token does not say when it was made and when it ends")
     return float(found)  # type: ignore[arg-type]
+
+
+def _check_shape(token: str) -> None:
+    if len(token) > LARGEST_BYTES or not _PARTS.fullmatch(token):
+        raise Unauthenticated(NOT_ACCEPTED)
 
 
 def _decoded(part: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -27,10 +27,13 @@ from hub.events import EPOCH, Entry, Event, Ordinal, Position
 from hub.log import recorder, sealing
 from hub.log.clock import Clock
 from hub.log.recorder import NO_CLAIM, Append, Recorder
-from hub.log.sealing import CITY, Gone, Keyring
+from hub.log.sealing import CITY, Ended, Gone, Keyring
 from hub.schemas import Kind, Schemas
 
 _ENVELOPE = "entry"
+
+Reason = Literal["erased", "retention ended"]
+"""Why a payload cannot be read any more: its person was erased (R15), or its month was destroyed."""
 
 
 class Factory(InfrastructureFactory[TrackingRecorder]):
@@ -62,6 +65,7 @@ class Closed:
     kind: str
     subject: Ordinal | None
     claim: bytes
+    reason: Reason
 
 
 class Log(Application[UUID]):
@@ -193,8 +197,9 @@ class Log(Application[UUID]):
             plaintext = self.keyring.open(about, state, kind=kind, bound_to=_bound(topic, identity, about))
             said = self._envelope.decode(plaintext)
             data = self.schemas.decode(topic, said["data"])
-        except Gone:
-            return Closed(Position(position), recorded_at, kind, subject, claim)
+        except Gone as gone:
+            reason: Reason = "retention ended" if isinstance(gone, Ended) else "erased"
+            return Closed(Position(position), recorded_at, kind, subject, claim, reason)
         except Tampered as error:
             raise Tampered(error.reason, position=position) from None
         except (PayloadError, KeyError, IndexError, ValueError):

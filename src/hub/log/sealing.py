@@ -2,8 +2,8 @@
 
 Payloads are sealed with AES-256-GCM under a key of the person's; for kinds with a time to live, under a
 key derived from the person's key and a secret of the kind and the month of recording, so that a month
-can be destroyed for everyone at once. Person 0 is the city: what is about no one person. The keys stand
-wrapped (RFC 3394) by a master key, in a database of their own.
+can be destroyed for everyone at once; of a month that was, a tombstone stays. Person 0 is the city: what
+is about no one person. The keys stand wrapped (RFC 3394) by a master key, in a database of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hmac
 import os
 import struct
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +23,8 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Strin
 from sqlalchemy.engine import Engine
 
 from hub.errors import Misuse, Tampered
+from hub.events import EPOCH, micros
+from hub.log.database import WRITER
 
 CITY = 0
 """The subject of what is about no one person."""
@@ -49,6 +51,16 @@ period_key = Table(
     Column("month", Integer, primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
+ended_period = Table(
+    "ended_period",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("month", Integer, primary_key=True),
+    Column("ended_us", BigInteger, nullable=False),
+    Column("proof", LargeBinary, nullable=False),
+)
+"""The tombstones: a period key that stood here was destroyed, and is never made again. proof: by the master key."""
+
 parked_key = Table(
     "parked_key",
     metadata,
@@ -81,6 +93,11 @@ def parse(state: bytes) -> Sealed:
     return Sealed(month, state[_HEADER.size : nonce_end], state[nonce_end:_BODY], state[_BODY:])
 
 
+def header(month: int) -> bytes:
+    """With what every state begins that is sealed for a month."""
+    return _HEADER.pack(_VERSION, month)
+
+
 def commitment_of(state: bytes) -> bytes:
     """The commitment of a state that was just sealed."""
     return state[_BODY - _COMMITMENT : _BODY]
@@ -91,8 +108,17 @@ def month_of(time: datetime) -> int:
     return (time.year - 2000) * 12 + time.month
 
 
+def first_of(month: int) -> datetime:
+    """When a month begins, by the number that `month_of` gives; `first_of(month + 1)` is when it is over."""
+    return datetime(2000 + (month - 1) // 12, (month - 1) % 12 + 1, 1, tzinfo=UTC)
+
+
 class Gone(Exception):
-    """The key was destroyed: the person was erased, or the time to keep the payload has ended."""
+    """The key was destroyed: the person was erased, or (`Ended`) the time to keep the payload has ended."""
+
+
+class Ended(Gone):
+    """The key of the kind and month was destroyed when the time to keep its payloads had ended."""
 
 
 class Keyring:
@@ -106,6 +132,7 @@ class Keyring:
         metadata.create_all(engine)
         self._persons: dict[int, bytes] = {}
         self._periods: dict[tuple[str, int], bytes] = {}
+        self._ended: dict[tuple[str, int], datetime] = {}
         self._ciphers: dict[tuple[int, str, int], AESGCM] = {}
         self._index = self._named("index")
         self.create([CITY])
@@ -156,6 +183,54 @@ class Keyring:
         self._persons.pop(subject, None)
         self._ciphers = {name: cipher for name, cipher in self._ciphers.items() if name[0] != subject}
 
+    def periods(self) -> list[tuple[str, int]]:
+        """The kinds and months that have a key, the oldest month first."""
+        with self._engine.connect() as connection:
+            query = select(period_key.c.kind, period_key.c.month).order_by(period_key.c.month, period_key.c.kind)
+            return [(row.kind, row.month) for row in connection.execute(query)]
+
+    def ended(self) -> dict[tuple[str, int], datetime]:
+        """The kinds and months whose key was destroyed, and when. Raises Tampered where a tombstone was changed."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(ended_period)).all()
+        found = {}
+        for row in rows:
+            if not hmac.compare_digest(row.proof, self._proof(row.kind, row.month, row.ended_us)):
+                raise Tampered("a tombstone of a destroyed key was changed")
+            found[row.kind, row.month] = EPOCH + timedelta(microseconds=row.ended_us)
+        return found
+
+    def end(self, kind: str, month: int, at: datetime) -> None:
+        """Destroy the key of a kind and month, for everyone and for ever. Durable when it returns."""
+        with self._engine.execution_options(**WRITER).begin() as connection:
+            where = (period_key.c.kind == kind) & (period_key.c.month == month)
+            connection.execute(delete(period_key).where(where))
+            stands = (ended_period.c.kind == kind) & (ended_period.c.month == month)
+            if connection.execute(select(ended_period).where(stands)).first() is None:
+                proof = self._proof(kind, month, micros(at))
+                connection.execute(
+                    insert(ended_period).values(kind=kind, month=month, ended_us=micros(at), proof=proof)
+                )
+        self.renew()
+
+    def renew(self) -> bool:
+        """Drop from memory the keys of months that were destroyed, by whichever process; whether any is new.
+
+        One look at a small table: cheap enough for every second.
+        """
+        ended = self.ended()
+        new = ended.keys() != self._ended.keys()
+        self._ended = ended
+        for period in ended.keys() & list(self._periods):
+            self._periods.pop(period, None)
+        for name in list(self._ciphers) if ended else ():
+            if name[1:] in ended:
+                self._ciphers.pop(name, None)
+        return new
+
+    def _proof(self, kind: str, month: int, ended_us: int) -> bytes:
+        return hmac.digest(self._master, f"hub/ended:{month}:{ended_us}:{kind}".encode(), "sha256")
+
     def park(self, items: Sequence[str]) -> list[str]:
         """Make a key for each item of the quarantine; returns the items. Durable when it returns."""
         rows = [{"item": item, "wrapped": aes_key_wrap(self._master, os.urandom(_KEY_BYTES))} for item in items]
@@ -194,6 +269,7 @@ class Keyring:
 
     def check(self) -> None:
         """Unwrap every key that there is. Raises Tampered where one was changed, or the file of keys was."""
+        self.ended()
         with self._engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all() != ["ok"]:
                 raise Tampered("the file of keys is damaged; restore it from its backup")
@@ -216,10 +292,13 @@ class Keyring:
         nonce, salt = random[:_NONCE], random[_NONCE:]
         salted = salt + plaintext
         box = self._cipher(subject, kind, month, create=True).encrypt(nonce, salted, bound_to)
-        return _HEADER.pack(_VERSION, month) + nonce + hashlib.sha256(salted).digest() + box
+        return header(month) + nonce + hashlib.sha256(salted).digest() + box
 
     def open(self, subject: int, state: bytes, *, kind: str, bound_to: bytes) -> bytes:
-        """The plaintext of a state. Raises Gone where its key was destroyed, Tampered where it was changed."""
+        """The plaintext of a state. Raises Gone where its key was destroyed, Tampered where it was changed.
+
+        A key that is missing without a tombstone was not destroyed by the hub: Tampered.
+        """
         sealed = parse(state)
         cipher = self._cipher(subject, kind, sealed.month, create=False)
         try:
@@ -252,11 +331,17 @@ class Keyring:
 
     def _period(self, kind: str, month: int, *, create: bool) -> bytes:
         if (kind, month) not in self._periods:
+            if (kind, month) not in self._ended:
+                self._ended = self.ended()
+            if (kind, month) in self._ended:
+                if create:
+                    raise Tampered("the payloads of this month are destroyed: the log or the clock is behind its keys")
+                raise Ended
             with self._engine.begin() as connection:
                 where = (period_key.c.kind == kind) & (period_key.c.month == month)
                 wrapped = connection.scalar(select(period_key.c.wrapped).where(where))
                 if wrapped is None and not create:
-                    raise Gone
+                    raise Tampered("the key of its month is missing, though the time to keep it has not ended")
                 if wrapped is None:
                     wrapped = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
                     connection.execute(insert(period_key).values(kind=kind, month=month, wrapped=wrapped))

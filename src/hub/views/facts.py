@@ -2,6 +2,10 @@
 
 `until` is where a retraction took the fact away; a fact whose retraction came first holds nowhere. A
 fact of a place has person 0. `variant` stands for the values of the kind's `latest_by` fields (R9).
+
+Of a fact whose payload was destroyed when its retention ended nothing is kept but what the log says in the
+clear. It stands at its time of recording, the latest that it can have happened, in real and drill alike and
+as `LOST`, so that in a decision about the past nothing older takes its place.
 """
 
 from __future__ import annotations
@@ -15,10 +19,10 @@ from sqlalchemy import Column, Connection, LargeBinary, Table, delete, insert, s
 from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
 from hub.log.database import insert_many
-from hub.log.log import Log
+from hub.log.log import Closed, Log
 from hub.log.recorder import Number, metadata
 from hub.policy import KindTerms
-from hub.rules import FactRow
+from hub.rules import LOST, FactRow
 from hub.views.persons import person as person_table
 from hub.views.policies import FOREVER
 
@@ -70,6 +74,40 @@ class Facts:
             "until": FOREVER,
             "identity": identity,
         }
+
+    def lost(self, entry: Closed, terms: KindTerms, identity: bytes) -> list[dict[str, Any]]:
+        """The rows of a fact whose payload was destroyed."""
+        row = {
+            "person": entry.subject or PLACE,
+            "kind": terms.position,
+            "effective_us": micros(entry.recorded_at),
+            "position": entry.position,
+            "variant": LOST,
+            "until": FOREVER,
+            "identity": identity,
+        }
+        return [row | {"exercise": exercise} for exercise in (0, 1)]
+
+    def lose(
+        self, connection: Connection, terms: KindTerms, ordinals: Sequence[int], recorded: Mapping[int, int]
+    ) -> None:
+        """Make the rows of these persons what `lost` says; recorded: position and time of each fact destroyed."""
+        query = select(fact).where(
+            fact.c.person.in_(ordinals),
+            fact.c.kind == terms.position,
+            fact.c.position.between(min(recorded), max(recorded)),
+            fact.c.variant != LOST,
+        )
+        rows = [row for row in connection.execute(query) if row.position in recorded]
+        for row in rows:
+            this = [column == value for column, value in zip(fact.primary_key.columns, tuple(row)[:5], strict=True)]
+            connection.execute(delete(fact).where(*this))
+        lost = [
+            (row.person, row.kind, exercise, recorded[row.position], row.position, LOST, row.until)
+            for row in rows
+            for exercise in (0, 1)
+        ]
+        insert_many(connection, fact, lost)
 
     def variant(self, data: Mapping[str, Any], terms: KindTerms) -> int:
         """A number that is equal where the values of the `latest_by` fields are; 0 without such fields."""
@@ -141,12 +179,15 @@ class Facts:
         ).order_by(fact.c.person, fact.c.effective_us.desc(), fact.c.position.desc())
         ordinals, found = list(ordinals), {}  # type: ignore[var-annotated]
         seen: set[tuple[int, int]] = set()
+        hidden: set[int] = set()
         for at in range(0, len(ordinals), 500):
             for ordinal, us, where, variant in connection.execute(
                 query.where(fact.c.person.in_(ordinals[at : at + 500]))
             ):
-                newest = (ordinal, variant) not in seen
+                newest = variant == LOST or (ordinal not in hidden and (ordinal, variant) not in seen)
                 seen.add((ordinal, variant))
+                if variant == LOST:  # what is older may have been behind it
+                    hidden.add(ordinal)
                 row = FactRow(Position(where), EPOCH + timedelta(microseconds=us), newest, variant)
                 found.setdefault(ordinal, []).append(row)
         return found

@@ -15,18 +15,29 @@ from sqlalchemy import Connection, delete, select
 
 from hub.areas import mesh
 from hub.errors import Tampered
-from hub.events import CONTROLS, LOCATION, Control, Entry, FactRetracted, PersonEnrolled, PersonErased, control
+from hub.events import (
+    CONTROLS,
+    LOCATION,
+    Control,
+    Entry,
+    FactRetracted,
+    IdentityLinked,
+    IdentityUnlinked,
+    PersonEnrolled,
+    PersonErased,
+    control,
+)
 from hub.log import recorder
 from hub.log.log import Closed, Log
 from hub.log.recorder import Append
 from hub.policy import City, Grant, Policy
-from hub.rules import Place
-from hub.views import facts, persons, policies, uses
+from hub.rules import LOST_MESH, Place
+from hub.views import facts, links, persons, policies, uses
 from hub.views.facts import Facts
 from hub.views.persons import Persons
 from hub.views.policies import FOREVER, Held, Policies
 
-TABLES = (persons.person, policies.policy, facts.fact, facts.retraction, uses.disclosure, uses.consumed)
+TABLES = (persons.person, policies.policy, links.link, facts.fact, facts.retraction, uses.disclosure, uses.consumed)
 DISCLOSED = "view.disclosed"
 
 _CACHED = 200_000
@@ -140,15 +151,17 @@ class Views:
         return {o: Place(meshes[rows[0].position], rows[0].effective_at) for o, rows in newest.items()}
 
     def meshes(self, connection: Connection, positions: Iterable[int]) -> dict[int, str | None]:
-        """The grid square of each location fact; None outside the grid, or where it cannot be read any more."""
+        """The grid square of each location fact; None outside the grid, `LOST_MESH` where it was destroyed."""
         positions = list(positions)
         missing = [position for position in positions if position not in self._meshes]
         if len(self._meshes) + len(missing) > _CACHED:
             self._meshes.clear()
             missing = positions
         for position, entry in self.log.read(connection, missing).items() if missing else ():
-            data = entry.event.data if isinstance(entry, Entry) else None
-            self._meshes[position] = mesh(data["lat_deg"], data["lon_deg"]) if data else None
+            if isinstance(entry, Entry):
+                self._meshes[position] = mesh(entry.event.data["lat_deg"], entry.event.data["lon_deg"])
+            else:
+                self._meshes[position] = LOST_MESH if entry.reason == "retention ended" else None
         return {position: self._meshes[position] for position in positions}
 
     def positions_of(self, connection: Connection, ordinal: int, end: int) -> set[int]:
@@ -158,6 +171,10 @@ class Views:
             query = select(table.c.position).where(table.c.person == ordinal, table.c.position <= end)
             found |= set(connection.scalars(query))
         return found
+
+    def forget(self) -> None:
+        """Drop what is held in memory of payloads: some were destroyed."""
+        self._meshes = {}
 
     @contextmanager
     def folding(self, append: Append) -> Iterator[Change]:
@@ -197,7 +214,7 @@ class Views:
         """Fold the whole log into tables that are empty; returns the number of entries."""
         blank = Views(self.log)
         blank._position = 0
-        change = Change(blank, connection, 0, City())
+        change = Change(blank, connection, 0, City(), live=False)
         count = 0
         for row in self.log.rows(connection):
             change.take(self.log.open(row), row.identity)
@@ -250,15 +267,20 @@ class Change:
     """The folding of new entries, in the transaction that appends them (or that rebuilds the views).
 
     It sees what it folded itself before, so that a later event of a batch is judged by the earlier ones.
+    live: False where the views are derived again.
     """
 
-    def __init__(self, views: Views, connection: Connection, start: int, city: City) -> None:
-        self.views, self.connection, self.start, self.city = views, connection, start, city
+    def __init__(self, views: Views, connection: Connection, start: int, city: City, *, live: bool = True) -> None:
+        self.views, self.connection, self.start, self.city, self.live = views, connection, start, city, live
         self.city_since = 0
         self.persons_since = 0
         self.held: dict[int, Held] = {}
         self.enrolled: list[tuple[int, bytes, int, str | None]] = []
         self.erased: list[tuple[int, int]] = []
+        self.linked: list[bytes] = []
+        """Ids at services that were linked, as digests."""
+        self.severed: list[bytes] = []
+        """Ids at services that were unlinked, or whose person was erased, as digests."""
         self.here: dict[bytes, Entry] = {}
         self._claimed: dict[bytes, int] = {}
         self._ordinals: dict[bytes, int] = {}
@@ -295,6 +317,13 @@ class Change:
         """Whether someone is erased, in this change too."""
         return ordinal in self._gone or self.views.persons.erased_at(ordinal) is not None
 
+    def name(self, ordinal: int) -> str | None:
+        """The id of someone who is enrolled, in this change too."""
+        held = self.held.get(ordinal)
+        if held is not None:
+            return held.policy.person
+        return self.views.persons.names(self.connection, [ordinal]).get(ordinal)
+
     def next_ordinal(self) -> int:
         """The ordinal of the next one to be enrolled."""
         return len(self.views.persons) + len(self._ordinals) + 1
@@ -326,6 +355,8 @@ class Change:
                 self._erase(ordinal, entry.position)
             case Closed(subject=None):
                 raise Tampered("the city's key is missing", position=entry.position)
+            case Closed(reason="retention ended", kind=kind, subject=int(ordinal)) if kind in self.city.kinds:
+                self._facts += self.views.facts.lost(entry, self.city.kinds[kind], identity)
             case Closed():
                 pass
             case Entry(event=event) if event.kind in CONTROLS:
@@ -378,6 +409,8 @@ class Change:
         self.held[ordinal] = Held(since=entry.position, policy=after)
         if isinstance(event, FactRetracted):
             self._retract(ordinal, entry, event)
+        if isinstance(event, IdentityLinked | IdentityUnlinked):
+            self._link(ordinal, entry.position, event)
 
     def _end(self, ordinal: int, entry: Entry, event: Control, before: Policy) -> None:
         """Write the event's row, and end those that it ends."""
@@ -416,8 +449,17 @@ class Change:
         self.held.pop(ordinal, None)
         self.held = {o: replace(h, policy=self._without_erased(h.policy)) for o, h in self.held.items()}
         persons.mark_erased(self.connection, ordinal, position)
+        self.severed += links.end_person(self.connection, ordinal, position, live=self.live)
         for table in (policies, facts, uses):
             table.delete_person(self.connection, ordinal)
+
+    def _link(self, ordinal: int, position: int, event: IdentityLinked | IdentityUnlinked) -> None:
+        name = links.digest(self.views.log, event.source, event.ref)
+        if isinstance(event, IdentityLinked):
+            links.put(self.connection, name, ordinal, position, live=self.live)
+            self.linked.append(name)
+        elif links.end(self.connection, name, ordinal, position, live=self.live):
+            self.severed.append(name)
 
     def _retract(self, ordinal: int, entry: Entry, event: FactRetracted) -> None:
         self._flush_facts()

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
 from hub.web import audit, citizen, city, events, links, login, operation, persons, quarantine, spec, streams, views
+from hub.web.access import cells_of
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, Hosts, enter
 from hub.web.operation import PREFIX, Metrics, Timed
@@ -120,6 +121,8 @@ def _end_streams_first(at: Door) -> None:
 async def _leave(at: Door) -> None:
     while True:
         await asyncio.to_thread(at.metrics.leave)
+        with suppress(HubError):  # the next one tries again
+            await asyncio.to_thread(at.hub.retention.renew)
         await asyncio.sleep(_LEAVE_S)
 
 
@@ -216,9 +219,12 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         schemas.update(spec.COMPONENTS)
-        for path in described["paths"].values():
-            for route in path.values():
+        described["components"]["securitySchemes"] = spec.SECURITY
+        for path, methods in described["paths"].items():
+            for method, route in methods.items():
                 _mend(route["responses"])
+                if cells_of(f"{method.upper()} {path}") is not None:
+                    route["security"] = [{name: []} for name in spec.SECURITY]
         app.openapi_schema = described
     return app.openapi_schema
 

@@ -79,7 +79,8 @@ async def replay(
     cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> Response:
     """Replay to a position or a time. `Hub-Hypothetical: true` where the log had gone on before that time;
-    `Hub-Erased` says how many of the persons asked for are erased."""
+    `Hub-Erased` says how many of the persons asked for are erased, `Hub-Destroyed` how many items at most are missing
+    since the time to keep them has ended."""
     here, form = door(request), answers.chosen(request.headers.get("accept"))
     position, moment = moment_of(at, time)
     query = views.query_of(
@@ -87,7 +88,11 @@ async def replay(
     )
     actor = here.actor(request)
     found = await here.read(lambda: here.hub.audit.replay(query, position=position, time=moment, actor=actor))
-    headers = {"Hub-Hypothetical": str(found.hypothetical).lower(), "Hub-Erased": str(found.erased)}
+    headers = {
+        "Hub-Hypothetical": str(found.hypothetical).lower(),
+        "Hub-Erased": str(found.erased),
+        "Hub-Destroyed": str(found.destroyed),
+    }
     return answers.response(answers.rendered(found.answer.body, form), form, headers)
 
 
@@ -193,7 +198,7 @@ async def provisions(
     summary="The log",
     responses=spec.answers(
         200,
-        "Entries in order; `closed` where the key was destroyed",
+        "Entries in order; `closed` where the key was destroyed, with `reason`: `erased` or `retention ended`",
         spec.obj({"events": spec.rows({"type": "object"})}),
         {"events": [{"position": 1, "recorded_at": "2026-06-01T00:00:00.000000Z", "kind": "kind.introduced"}]},
     )

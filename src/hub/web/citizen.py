@@ -248,7 +248,7 @@ def _add_looks(router: APIRouter) -> None:
             200,
             "Looks at the person's data, newest first",
             spec.obj({"disclosures": spec.rows(_ROW), "next": spec.MAYBE_TEXT}),
-            {"disclosures": [_DISCLOSURE], "next": None},
+            {"disclosures": [_DISCLOSURE], "next": "9c0f…"},
         )
         | spec.problems("refused"),
     )

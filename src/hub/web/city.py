@@ -35,7 +35,7 @@ _EMERGENCY_ROW = {
     "by": "city:officer-8",
     "alone": False,
     "mistaken": False,
-    "proposed": None,
+    "proposed": {"areas": ["07"], "until": "2026-06-05T00:00:00.000000Z", "by": "city:officer-7"},
 }
 _OVERRIDE = {
     "recipient": "aizu-city",
@@ -122,7 +122,7 @@ def _add_recipients(router: APIRouter, schemas: Schemas) -> None:
         """Register a recipient, or register it anew: the latest registration counts."""
         at, data = door(request), await json_object(request)
         result = await at.tell(request, "recipient.registered", {**data, "recipient": recipient})
-        return done(at, result, {"recipient": recipient}, location=place(request))
+        return done(request, result, {"recipient": recipient}, location=place(request))
 
     @router.delete(
         "/recipients/{recipient}",
@@ -133,8 +133,11 @@ def _add_recipients(router: APIRouter, schemas: Schemas) -> None:
     async def delete_recipient(request: Request, recipient: str) -> Response:
         """Retire a recipient for ever; its id is not used again."""
         at = door(request)
-        return _ok(
-            done(at, await at.tell(request, "recipient.retired", {"recipient": recipient}), {"recipient": recipient})
+        return done(
+            request,
+            await at.tell(request, "recipient.retired", {"recipient": recipient}),
+            {"recipient": recipient},
+            status=200,
         )
 
 
@@ -172,7 +175,7 @@ def _add_kinds(router: APIRouter) -> None:
         if terms is None or len(data) != 1:
             reason = "is no kind of fact of which this hub has a schema" if terms is None else "stands beside kind"
             raise PayloadError(reason, path="kind" if terms is None else "", kind="kind.introduced")
-        return done(at, await at.tell(request, "kind.introduced", terms), {"kind": kind})
+        return done(request, await at.tell(request, "kind.introduced", terms), {"kind": kind})
 
 
 def _add_places(router: APIRouter) -> None:
@@ -270,7 +273,7 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         else:
             result = await at.tell(request, "emergency.proposed", data)
             state = "proposed"
-        return done(at, result, {"emergency": emergency, "state": state}, location=place(request, emergency))
+        return done(request, result, {"emergency": emergency, "state": state}, location=place(request, emergency))
 
     @router.post(
         "/emergencies/{emergency}/confirm",
@@ -290,7 +293,7 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         declared = {field: row[field] for field in ("emergency", "hazard", "exercise")}
         declared |= {field: row["proposed"][field] for field in ("areas", "until")}
         result = await at.tell(request, "emergency.declared", {**data, **declared})
-        return _ok(done(at, result, {"emergency": emergency, "state": "active"}))
+        return done(request, result, {"emergency": emergency, "state": "active"}, status=200)
 
     @router.delete(
         "/emergencies/{emergency}",
@@ -305,7 +308,7 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
             raise Problem("not-found", "No emergency has this id.")
         kind = "emergency.rejected" if row["state"] == "proposed" else "emergency.lifted"
         result = await at.tell(request, kind, {"emergency": emergency})
-        return _ok(done(at, result, {"emergency": emergency, "state": "ended"}))
+        return done(request, result, {"emergency": emergency, "state": "ended"}, status=200)
 
     @router.post(
         "/emergencies/{emergency}/undo",
@@ -324,7 +327,7 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
             raise Problem("not-found", "No emergency of this id is active.")
         said = {"emergency": emergency, "reason": data["reason"], "mistaken": True}
         result = await at.tell(request, "emergency.lifted", said)
-        return _ok(done(at, result, {"emergency": emergency, "state": "ended"}))
+        return done(request, result, {"emergency": emergency, "state": "ended"}, status=200)
 
 
 def _check_alone(at: Door, act: str) -> None:
@@ -389,7 +392,7 @@ def _add_overrides(router: APIRouter, schemas: Schemas) -> None:
             raise PayloadError("is not who asks; leave it out", path="actor", kind="override.opened")
         result = await at.tell(request, "override.opened", data)
         override = data["override"]
-        return done(at, result, {"override": override}, location=place(request, override))
+        return done(request, result, {"override": override}, location=place(request, override))
 
     @router.delete(
         "/overrides/{override}",
@@ -399,10 +402,9 @@ def _add_overrides(router: APIRouter, schemas: Schemas) -> None:
     async def delete_override(request: Request, override: str) -> Response:
         """The end of an override: it shows nothing any more."""
         at = door(request)
-        return _ok(done(at, await at.tell(request, "override.closed", {"override": override}), {"override": override}))
-
-
-def _ok(response: Response) -> Response:
-    """An end is no new thing: 200."""
-    response.status_code = 200
-    return response
+        return done(
+            request,
+            await at.tell(request, "override.closed", {"override": override}),
+            {"override": override},
+            status=200,
+        )

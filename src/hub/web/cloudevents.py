@@ -1,7 +1,8 @@
 """CloudEvents 1.0 in: structured, batch, binary and NDJSON, each event to the hub's own `Event`.
 
-`type` is the kind, `subject` the person, `time` occurred_at, the extension `exercise` says a drill, `data`
-the rest. Other extensions are allowed and left out. What cannot be read is told by path, without its value.
+`type` is the kind, `subject` the person (or the extension `ref` the source's own id of them), `time`
+occurred_at, the extension `exercise` says a drill, `data` the rest. Other extensions are allowed and left out.
+What cannot be read is told by path, without its value.
 Source: CloudEvents 1.0.2, JSON format 1.0.2 and HTTP binding 1.0.2.
 """
 
@@ -33,13 +34,14 @@ _JSON = re.compile(r"(?:[a-z0-9!#$&^_.+-]+/)?(?:[a-z0-9!#$&^_.+-]+\+)?json", re.
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An event that cannot be read. id, source, kind, person: as far as they can be."""
+    """An event that cannot be read. id, source, kind, person, ref: as far as they can be."""
 
     error: PayloadError
     id: str | None = None
     source: str | None = None
     kind: str = ""
     person: str | None = None
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _unread(said: Any, error: PayloadError) -> Unread:
     def plain(name: str) -> str | None:
         return known[name] if is_id(known.get(name)) else None
 
-    return Unread(error, plain("id"), plain("source"), plain("type") or "", plain("subject"))
+    return Unread(error, plain("id"), plain("source"), plain("type") or "", plain("subject"), plain("ref"))
 
 
 def _event(said: Any) -> Event:
@@ -163,6 +165,7 @@ def _event(said: Any) -> Event:
         id=said["id"],
         kind=said["type"],
         person=said.get("subject"),
+        ref=said.get("ref"),
         occurred_at=_time(said.get("time")),
         exercise=bool(exercise),
         data=_data(said),

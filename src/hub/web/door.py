@@ -103,7 +103,7 @@ class Door:
     async def take(self, events: Sequence[Event]) -> list[Result]:
         """Hand events to intake, and count what became of them."""
         results = await self.inlet.take(events)
-        for status in ("accepted", "duplicate", "refused"):
+        for status in ("accepted", "duplicate", "refused", "waiting"):
             count = sum(result.status == status for result in results)
             if count:
                 self.metrics.events(status, count)
@@ -148,6 +148,7 @@ class Door:
 
         part: tells the events of one request apart.
         """
+        self.gate.check_names(kind, data, person)
         said, name = signed(entered(request), data, kind), self.key(request) + part
         occurred_at = said.pop("occurred_at", None)
         if isinstance(occurred_at, str):
@@ -216,10 +217,23 @@ def said(body: Any, status: int = 200, headers: Mapping[str, str] | None = None)
     return Response(written(body), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 
-def done(door: Door, result: Result, names: Mapping[str, Any], *, location: str | None = None) -> Response:
-    """What a route answers that appended one event: 201, or 200 where it was there before."""
-    body = {**names, "event": result.event.id, "status": result.status, "position": result.position}
-    headers = door.positioned(result.position)
+def done(
+    request: Request,
+    result: Result,
+    names: Mapping[str, Any],
+    *,
+    status: int | None = None,
+    location: str | None = None,
+) -> Response:
+    """What a route answers that appended one event: 201, or 200 where it was there before; `status` where it says.
+
+    Who reads for a recipient is told no position: from their gaps they would learn of others (R20).
+    """
+    at = door(request)
+    body = {**names, "event": result.event.id, "status": result.status}
+    if entered(request).caller.recipient is None:
+        body["position"] = result.position
+    headers = at.positioned(result.position)
     if location is not None and result.status == "accepted":
         headers["Location"] = location
-    return said(body, 201 if result.status == "accepted" else 200, headers)
+    return said(body, status or (201 if result.status == "accepted" else 200), headers)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from hub.codec import is_id
 from hub.connector import Connector, find
 from hub.errors import Misuse, PayloadError, Refused
-from hub.events import Event
+from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
 from hub.intake import Result
 from hub.quarantine import Refusal
@@ -43,6 +43,14 @@ _RESULTS_EXAMPLE = {
     "position": 108,
     "results": [{"id": "s-1", "status": "accepted", "position": 108}],
 }
+_COUNTS: dict[str, spec.Json] = {n: {"type": "integer"} for n in ("accepted", "duplicate", "rejected", "waiting")}
+_WAITING = spec.answers(
+    202,
+    "The one event waits until its ref is linked",
+    # OpenAPI's writer drops what is null in an example
+    spec.obj({**_COUNTS, "results": spec.rows(spec.ref("Result"))}, {"position": {"type": "null"}}),
+    {"accepted": 0, "duplicate": 0, "rejected": 0, "waiting": 1, "results": [{"id": "s-1", "status": "waiting"}]},
+)
 _EVENTS: spec.Json = {
     "requestBody": {
         "required": True,
@@ -63,13 +71,15 @@ _EVENTS: spec.Json = {
     status_code=201,
     responses=spec.answers(201, "The one event was accepted", spec.ref("Results"), _RESULTS_EXAMPLE, ["Hub-Position"])
     | spec.answers(200, "A duplicate, or a batch: see results", spec.ref("Results"), _RESULTS_EXAMPLE)
+    | _WAITING
     | spec.problems("too-slow", "too-large", "wrong-media-type", "refused"),
 )
 async def post_events(request: Request) -> Response:
     """One CloudEvent (structured, or binary with `ce-*` headers), a batch, or NDJSON.
 
     What is acknowledged is durable. The same event again is a duplicate; one bad event of a batch is
-    refused by itself, and kept in the quarantine. Who may append which kind: docs/access.md.
+    refused by itself, and kept in the quarantine. A fact under a `ref` that nobody has linked waits. Who may
+    append which kind: docs/access.md.
     """
     at, caller = door(request), entered(request).caller
     at.inlet.check()
@@ -82,7 +92,7 @@ async def post_events(request: Request) -> Response:
         raise Problem("forbidden", FORBIDDEN, [told(error)])
     if error is not None:
         raise problem_of(error)
-    return _response(at, sent, results, single)
+    return _response(at, sent, results, single, told_where=caller.recipient is None)
 
 
 async def take(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Result | _Rejected]:
@@ -136,7 +146,10 @@ async def _judged(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Event 
 
 def _owned(at: Door, admitted: Admitted, event: Event) -> Event:
     """The event with who did it; what is no source's stands under the API's own source, ids apart by caller."""
+    at.gate.check_names(event.kind, event.data, event.person)
     if admitted.role == "source":
+        if event.kind in CONTROLS and event.data.get("by") is not None:
+            raise PayloadError("is not for a source to say", path="by", kind=event.kind)
         return event
     data = signed(admitted, event.data, event.kind)
     if event.kind == "fact.retracted":
@@ -183,26 +196,33 @@ def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
         id=event.id,
         kind=event.kind,
         person=event.person,
+        ref=event.ref,
     )
 
 
-def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool) -> Response:
+def _response(
+    at: Door, sent: Sequence[Sent], results: Sequence[Result | _Rejected], single: bool, *, told_where: bool
+) -> Response:
+    """told_where: whether positions stand in it; who reads for a recipient would learn from their gaps (R20)."""
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    waiting = sum(result.status == "waiting" for result in results)
+    counts |= {"waiting": waiting} if waiting else {}
     rows = []
     last: int | None = None
-    silent = any(isinstance(result, _Asked) for result in results)  # a gap between positions would tell
     for one, result in zip(sent, results, strict=True):
         status = "rejected" if result.status == "refused" else result.status
-        counts[status] += 1
+        if status != "waiting":
+            counts[status] += 1
         row: dict[str, Any] = {"id": one.id, "status": status}
-        if result.position is not None and not silent:
-            row["position"] = result.position
+        if result.position is not None:
             last = max(last or 0, result.position)
+            row |= {"position": result.position} if told_where else {}
         if result.error is not None:
             row["error"] = told(result.error)
         rows.append(row)
-    code = 201 if single and counts["accepted"] else 200
-    return said({**counts, "position": last, "results": rows}, code, at.positioned(last))
+    code = 202 if single and waiting else 201 if single and counts["accepted"] else 200
+    position = last if told_where else None
+    return said({**counts, "position": position, "results": rows}, code, at.positioned(last))
 
 
 @router.post(
@@ -222,7 +242,9 @@ def _response(at: Door, sent: Sequence[Sent], results: Sequence[Result | _Reject
                 "status": {"type": "string", "enum": ["accepted", "nothing"]},
                 "reason": spec.MAYBE_TEXT,
                 "events": spec.rows(
-                    spec.obj({"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT, "position": {"type": "integer"}})
+                    spec.obj(
+                        {"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT}, {"position": {"type": "integer"}}
+                    )
                 ),
             }
         ),
@@ -261,7 +283,7 @@ async def post_payload(request: Request, name: str) -> Response:
         await _keep(at, plugin, payload, media_type, refused)
         raise refused
     events = [_told(result, entry) for result in results for entry in (None, *result.caused)]
-    last = max((event["position"] for event in events), default=None)
+    last = max((event["position"] for event in events if "position" in event), default=None)
     reason = translation.nothing if not events else None
     return said(
         {"status": "accepted" if events else "nothing", "reason": reason, "events": events},
@@ -271,7 +293,8 @@ async def post_payload(request: Request, name: str) -> Response:
 
 def _told(result: Result, caused: Any) -> Mapping[str, Any]:
     event, position = (result.event, result.position) if caused is None else (caused.event, caused.position)
-    return {"id": event.id, "kind": event.kind, "status": result.status, "position": position}
+    row = {"id": event.id, "kind": event.kind, "status": result.status}
+    return row if position is None else row | {"position": position}
 
 
 async def _keep(at: Door, plugin: Connector, payload: bytes, media_type: str, error: Any) -> None:

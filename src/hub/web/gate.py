@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from hub.errors import PayloadError
 from hub.hub import Hub
 from hub.identity import local
 from hub.identity.caller import Caller, Unauthenticated
@@ -61,6 +62,7 @@ class Gate:
             longest_s=login.longest_s if login else _LONGEST_S,
         )
         self.authority = Authority(identity.sources, self.alone)
+        self._actors = tuple(f"{issuer.name}:" for issuer in identity.issuers)
         self.secure = login is not None and login.public_url.startswith("https:")
 
     @property
@@ -76,6 +78,13 @@ class Gate:
     def left_s(self, caller: Caller) -> float:
         """For how many seconds the caller need not show anew who it is."""
         return caller.expires.timestamp() - self._now()
+
+    def check_names(self, kind: str, data: Mapping[str, Any], person: object) -> None:
+        """Raise PayloadError for a person or delegate who is called as an officer would be: `by` names both."""
+        path = {"delegation.added": "delegate", "person.enrolled": "person"}.get(kind)
+        name = person if path == "person" else data.get(path or "")
+        if isinstance(name, str) and name.startswith(self._actors):
+            raise PayloadError("begins like the name of an issuer's own; choose another id", path=path or "", kind=kind)
 
     async def caller(self, request: Request) -> Caller:
         """Who is asking. Raises Problem where nobody is known to."""
@@ -171,7 +180,8 @@ class Hosts:
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             origin = headers.get(b"origin")
-            foreign = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and scope["path"] not in _ENTRIES
+            elsewhere = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
+            foreign = elsewhere and scope["path"] not in _ENTRIES and not _arrives(scope, headers)
             known = _host(b"//" + headers.get(b"host", b"")) in self._hosts
             if not known or foreign or (origin is not None and _host(origin) not in self._hosts):
                 problem = Problem("foreign-origin", "Ask by a name that the hub is reached by, from a page of its own.")
@@ -182,6 +192,13 @@ class Hosts:
 
 _ENTRIES = ("/auth", "/auth/login")
 """Where a browser comes to from another site: a link to the login, and the provider's way back."""
+
+
+def _arrives(scope: Any, headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser comes to a page by a link, or from the login: its way there counts as from another site. The
+    API is no page: a link to a view would have an answer given, and uses taken."""
+    navigates = headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+    return bool(navigates and scope["method"] == "GET" and not scope["path"].startswith("/v1/"))
 
 
 def _host(origin: bytes) -> str | None:

@@ -69,7 +69,7 @@ def add_routes(app: FastAPI, prefix: str) -> None:
         if set(data) != {"ref"}:
             raise Problem("not-read", "See errors.", [{"path": "ref", "reason": "is missing, or not alone"}])
         result = await at.tell(request, "identity.linked", {"source": source, "ref": data["ref"]}, person)
-        return done(at, result, {"person": person, "source": source})
+        return done(request, result, {"person": person, "source": source})
 
     @router.delete(
         "/{source}",

@@ -8,21 +8,24 @@ OAuth 2.0 Security Best Current Practice (RFC 9700), OpenID Connect Core 1.0 3.1
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from fastapi import APIRouter, Query, Request
-from httpx2 import HTTPError
+from httpx2 import HTTPError, InvalidURL
 from starlette.responses import RedirectResponse, Response
 
 from hub.canonical import timestamp
 from hub.identity.caller import ROLES, Caller, Unauthenticated
 from hub.identity.keys import TIMEOUT_S, Unfetched
 from hub.identity.settings import Login, safe_url
+from hub.identity.tokens import actor_of
 from hub.web import operation, spec
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, entered
@@ -46,10 +49,10 @@ _SESSION = spec.obj(
 )
 _EXAMPLE: dict[str, Any] = {
     "actor": "city:hanako",
-    "roles": ["citizen"],
+    "roles": ["source", "service", "citizen"],
     "person": "hanako",
-    "recipient": None,
-    "source": None,
+    "recipient": "aizu-city",
+    "source": "myhazard",
     "expires": "2026-06-01T08:00:00.000000Z",
     "csrf": "k3Jv…",
 }
@@ -95,20 +98,26 @@ async def get_back(
     if kept is None or error is not None or not hmac.compare_digest(kept["state"].encode(), state.encode()):
         raise Problem("unauthenticated", _FAILED)
     metadata = await _metadata(at.gate, login)
-    if iss is not None and iss != metadata["issuer"]:
+    unsaid = iss is None and metadata.get("authorization_response_iss_parameter_supported") is True
+    if not code or unsaid or (iss is not None and iss != metadata["issuer"]):
         raise Problem("unauthenticated", _FAILED)
     try:
-        async with _client(login) as client:
+        async with asyncio.timeout(TIMEOUT_S), _client(login) as client:
             token = await client.fetch_token(
                 metadata["token_endpoint"], code=code, code_verifier=kept["verifier"], grant_type="authorization_code"
             )
+        if not isinstance(token, dict):
+            raise ValueError("no object")
     except OAuthError as failed:
         operation.log().warning("login refused", error=type(failed).__name__)
         raise Problem("unauthenticated", _FAILED) from None
-    except (HTTPError, OSError, ValueError) as failed:
+    except (HTTPError, InvalidURL, OSError, ValueError, TypeError, AttributeError) as failed:
         operation.log().error("login", error=type(failed).__name__)
         raise _silent() from None
     caller = await _checked(at, login, token, kept["nonce"])
+    before = request.cookies.get(at.gate.cookie)
+    if before:  # the browser forgets its name now: nobody could end it any more
+        await at.read(lambda: at.gate.sessions.end(before))
     begun = await at.read(lambda: at.gate.sessions.begin(caller, token.get("id_token")))
     response = RedirectResponse(kept["next"], 303, {"Cache-Control": "no-store"})
     _set(response, at.gate, _login_cookie(at.gate), "", 0)
@@ -128,7 +137,7 @@ async def _checked(at: Door, login: Login, token: Any, nonce: str) -> Caller:
         own = read.claims
         of_this = isinstance(own.get("nonce"), str) and hmac.compare_digest(own["nonce"].encode(), nonce.encode())
         party = own.get("azp", login.client_id)
-        if not of_this or party != login.client_id or own.get("sub") != caller.subject or caller.subject is None:
+        if not of_this or party != login.client_id or actor_of(read.issuer, own) != caller.actor:
             raise Unauthenticated("the tokens are not of this login")
     except Unauthenticated as refused:
         operation.log().warning("login refused", problem=refused.reason)
@@ -163,7 +172,7 @@ async def get_session(request: Request) -> Response:
         200,
         "The session has ended; `location` ends it at the provider too",
         spec.obj({"location": spec.MAYBE_TEXT}),
-        {"location": None},
+        {"location": "https://id.example/logout?id_token_hint=…"},
     )
     | spec.problems(),
 )
@@ -175,8 +184,9 @@ async def post_logout(request: Request) -> Response:
     if session is not None:
         await at.read(lambda: at.gate.sessions.end(cookie))
     if session is not None and session.id_token is not None and login is not None:
-        metadata = at.gate.keys[login.issuer].metadata
-        ends = metadata.get("end_session_endpoint")
+        ends = None
+        with suppress(Unfetched):
+            ends = (await at.gate.keys[login.issuer].discovered()).get("end_session_endpoint")
         if isinstance(ends, str) and safe_url(ends):
             location = f"{ends}?{urlencode({'id_token_hint': session.id_token, 'client_id': login.client_id})}"
     response = said({"location": location})

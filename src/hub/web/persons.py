@@ -143,11 +143,9 @@ def _add_person(router: APIRouter, schemas: Schemas) -> None:
             if not enrolled and not isinstance(error, Conflict):
                 raise
         else:
-            return done(at, result, names, location=place(request))
+            return done(request, result, names, location=place(request))
         result = await at.tell(request, "person.moved", data, person)
-        response = done(at, result, names)
-        response.status_code = 200
-        return response
+        return done(request, result, names, status=200)
 
     @router.delete(
         "/persons/{person}",
@@ -158,9 +156,7 @@ def _add_person(router: APIRouter, schemas: Schemas) -> None:
     async def delete_person(request: Request, person: str) -> Response:
         """Destroy the keys of all that is about the person (R15). It cannot be undone; the id is not used again."""
         at = door(request)
-        response = done(at, await at.tell(request, "person.erased", {}, person), {"person": person})
-        response.status_code = 200
-        return response
+        return done(request, await at.tell(request, "person.erased", {}, person), {"person": person}, status=200)
 
 
 def _add_list(router: APIRouter, schemas: Schemas, of: _List) -> None:
@@ -199,7 +195,7 @@ def _add_list(router: APIRouter, schemas: Schemas, of: _List) -> None:
             data["ask"] = await at.read(lambda: at.hub.citizen.ask_of(person, to))
         result = await at.tell(request, of.added, data, person)
         entry = of.id_of(data)
-        return done(at, result, {name: entry}, location=place(request, entry))
+        return done(request, result, {name: entry}, location=place(request, entry))
 
     @router.delete(
         f"/persons/{{person}}/{of.path}/{{{name}}}",
@@ -210,9 +206,7 @@ def _add_list(router: APIRouter, schemas: Schemas, of: _List) -> None:
     async def delete_row(request: Request, person: str) -> Response:
         at, entry = door(request), request.path_params[name]
         result = await at.tell(request, of.ended_kind, of.ended(entry), person)
-        response = done(at, result, {name: entry})
-        response.status_code = 200
-        return response
+        return done(request, result, {name: entry}, status=200)
 
     for route in (get_rows, post_row, delete_row):
         route.__name__ = f"{route.__name__}_{of.path}"

@@ -11,6 +11,7 @@ from hub.canonical import timestamp
 from hub.connector import find
 from hub.errors import Misuse, PayloadError
 from hub.events import CONTROLS, Event
+from hub.identity.caller import Caller
 from hub.quarantine import Item
 from hub.web import bodies, cloudevents, spec
 from hub.web.door import door, said
@@ -36,7 +37,7 @@ _ITEM = spec.obj(
     | {"source": spec.MAYBE_TEXT, "count": {"type": "integer"}, "kept": {"type": "boolean"}}
 )
 _RESULT = spec.obj(
-    {"id": spec.TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]}},
+    {"id": spec.TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected", "waiting"]}},
     {"position": {"type": "integer"}, "error": spec.ERROR},
 )
 
@@ -123,18 +124,16 @@ async def post_item(request: Request, item: str) -> Response:
     at, caller = door(request), entered(request).caller
     mended = await bodies.read(request, bodies.LARGEST_BYTES)
 
-    def translated(via: str, source: str | None, payload: bytes) -> list[Event]:
-        events = translate(via, payload)
-        for event in events:
-            fact = event.kind not in CONTROLS
-            if not (fact and event.source == source):  # mending changes no source, and makes no consent
-                at.gate.authority.check(caller, event)
-        return events
+    def allow(source: str | None, event: Event) -> None:
+        as_sent = Caller(actor="quarantine", roles=frozenset({"source"}), expires=caller.expires, source=source)
+        at.gate.authority.check(as_sent, event)  # mending changes no source, and makes no consent
+        if event.kind in CONTROLS and event.data.get("by") is not None:
+            raise PayloadError("is not for a source to say", path="by", kind=event.kind)
 
     def work() -> list[dict[str, Any]]:
         _open(at.hub, item)
         rows = []
-        for result in at.hub.quarantine.replay(item, translated, mended or None):
+        for result in at.hub.quarantine.replay(item, translate, mended or None, allow=allow):
             row: dict[str, Any] = {"id": result.event.id, "status": result.status}
             if result.error is not None:
                 row |= {"status": "rejected", "error": told(result.error)}

@@ -91,6 +91,12 @@ def answers(status: int, description: str, schema: Json, example: Any, headers: 
     return {status: said}
 
 
+SECURITY: Json = {
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token (RFC 9068)."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "hub", "description": "A browser that is logged in."},
+}
+"""How a caller says who it is; docs/access.md says what that lets it do."""
+
 HEADERS: dict[str, Json] = {
     "Hub-Position": {"description": "A sealed position for Hub-At-Least.", "schema": {"type": "string"}},
     "Hub-Disclosure": {"description": "The id of the disclosure that was logged.", "schema": {"type": "string"}},
@@ -163,7 +169,7 @@ CHANGES = obj(
 )
 ERROR = obj({"path": TEXT, "reason": TEXT}, {"rule": TEXT, "kind": TEXT})
 RESULT = obj(
-    {"id": MAYBE_TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]}},
+    {"id": MAYBE_TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected", "waiting"]}},
     {"position": {"type": "integer"}, "error": ERROR, "quarantine": TEXT},
 )
 RESULTS = obj(
@@ -173,17 +179,20 @@ RESULTS = obj(
         "rejected": {"type": "integer"},
         "position": {"type": ["integer", "null"]},
         "results": rows({"$ref": "#/components/schemas/Result"}),
-    }
+    },
+    {"waiting": {"type": "integer"}},
 )
 CLOUDEVENT = {
     "type": "object",
-    "description": "A CloudEvent 1.0 (cloudevents.io). `subject` is the person, `exercise` says a drill.",
+    "description": "A CloudEvent 1.0 (cloudevents.io). `subject` is the person, `exercise` says a drill; "
+    "`ref`, instead of `subject`, is the source's own id of the person.",
     "properties": {
         "specversion": {"const": "1.0"},
         "type": {"type": "string", "minLength": 1, "description": "The kind."},
         "source": {"type": "string", "minLength": 1},
         "id": {"type": "string", "minLength": 1},
         "subject": {"type": ["string", "null"]},
+        "ref": {"type": ["string", "null"]},
         "time": {"type": ["string", "null"], "format": "date-time"},
         "datacontenttype": {"type": ["string", "null"]},
         "exercise": {"type": ["boolean", "null"]},
@@ -233,8 +242,8 @@ def told(status: int, description: str, names: Mapping[str, Json], example: Mapp
             **names,
             "event": TEXT,
             "status": {"type": "string", "enum": ["accepted", "duplicate"]},
-            "position": {"type": "integer"},
-        }
+        },
+        {"position": {"type": "integer", "description": "Where it stands; not told to who reads for a recipient."}},
     )
     shown = {**example, "event": "6f1c…", "status": "accepted", "position": 108}
     return answers(status, description, schema, shown, ["Hub-Position"])
