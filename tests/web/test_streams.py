@@ -21,14 +21,16 @@ VIEW = "/v1/views/aizu-city"
 class Stream:
     """An open stream: messages as they come, each within `WAIT_S`."""
 
-    def __init__(self, port: int, last: str | None = None, small: bool = False) -> None:
+    def __init__(self, process: Process, last: str | None = None, small: bool = False) -> None:
         self.socket = socket.socket()
         if small:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.settimeout(WAIT_S)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket.connect(("127.0.0.1", process.port))
+        head = f"GET {VIEW}/stream?purpose=rescue HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head += f"Authorization: Bearer {process.tokens.of('service:aizu-city')}\r\n"
         again = f"Last-Event-ID: {last}\r\n" if last else ""
-        self.socket.sendall(f"GET {VIEW}/stream?purpose=rescue HTTP/1.1\r\nHost: 127.0.0.1\r\n{again}\r\n".encode())
+        self.socket.sendall(f"{head}{again}\r\n".encode())
         self._file = self.socket.makefile("rb")
         self.status = int(self._file.readline().split()[1])
         while self._file.readline().strip():
@@ -105,7 +107,7 @@ def people(said: dict[str, Any]) -> list[str]:
 
 
 def test_a_stream_tells_what_happens_and_takes_back_what_is_withdrawn(served: Process) -> None:
-    client, stream = served.client(), Stream(served.port)
+    client, stream = served.client(), Stream(served)
     assert people(stream.next()) == []
 
     answer(client, "s1", "hanako")
@@ -131,7 +133,7 @@ def test_ends_in_time_reach_a_stream_by_themselves(served: Process) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=4)
     enrol(client, "jiro", valid_until=soon.isoformat())
     answer(client, "j1", "jiro")
-    stream = Stream(served.port)
+    stream = Stream(served)
     first = stream.next()
     assert people(first) == ["jiro"]
 
@@ -150,7 +152,7 @@ def test_ends_in_time_reach_a_stream_by_themselves(served: Process) -> None:
 
 
 def test_a_stream_goes_on_where_it_was_left_at_the_consent_of_now(served: Process) -> None:
-    client, stream = served.client(), Stream(served.port)
+    client, stream = served.client(), Stream(served)
     enrol(client, "taro")
     stream.next()
     answer(client, "s1", "hanako")
@@ -164,7 +166,7 @@ def test_a_stream_goes_on_where_it_was_left_at_the_consent_of_now(served: Proces
     assert client.call("DELETE", "/v1/persons/hanako/grants/all").status == 200
     answer(client, "t2", "taro", "injured")
 
-    again = Stream(served.port, last)
+    again = Stream(served, last)
     said = again.next()
     assert (people(said), said["removed"]) == (["taro"], [refs["hanako"]])
     again.close()
@@ -172,7 +174,7 @@ def test_a_stream_goes_on_where_it_was_left_at_the_consent_of_now(served: Proces
 
 def test_a_slow_reader_holds_nobody_up(served: Process) -> None:
     client = served.client()
-    slow, quick = Stream(served.port, small=True), Stream(served.port)
+    slow, quick = Stream(served, small=True), Stream(served)
     quick.next()
     note = "x" * 60_000
     for number in range(40):  # far more than sockets and server hold for a reader who does not read
@@ -213,7 +215,7 @@ def test_changes_are_asked_for_with_the_last_next(served: Process) -> None:
 
 
 def test_a_server_that_stops_ends_its_streams(served: Process) -> None:
-    stream = Stream(served.port)
+    stream = Stream(served)
     stream.next()
     assert served.stop() == 0
     with pytest.raises(EOFError):
