@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,9 +75,15 @@ class Gate:
         officers = self.identity.officers
         return act in officers.alone or (act in officers.alone_at_night and is_night(officers, self._clock.now()))
 
-    def left_s(self, caller: Caller) -> float:
-        """For how many seconds the caller need not show anew who it is."""
-        return caller.expires.timestamp() - self._now()
+    def lasting(self, request: Request, caller: Caller) -> Callable[[], Awaitable[float]]:
+        """For how many seconds the caller need not show anew who it is; none once a session has ended."""
+
+        async def left_s() -> float:
+            if "authorization" not in request.headers and await self.session(request) is None:
+                return 0.0
+            return caller.expires.timestamp() - self._now()
+
+        return left_s
 
     def check_names(self, kind: str, data: Mapping[str, Any], person: object) -> None:
         """Raise PayloadError for a person or delegate who is called as an officer would be: `by` names both."""

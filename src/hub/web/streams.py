@@ -7,7 +7,7 @@ its hands, so that a slow reader waits for itself alone, and is told what holds 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Annotated
 
@@ -100,8 +100,8 @@ async def get_stream(
     exercise: views.Drill = False,
     last: Annotated[str | None, Header(alias="Last-Event-ID", description="Where a stream was left")] = None,
 ) -> Response:
-    """Server-sent events, until the token that asked for them ends. A stream that was left goes on where it was, at the
-    consent of now."""
+    """Server-sent events, until the token or session that asked for them ends. A stream that was left goes on where
+    it was, at the consent of now."""
     at = door(request)
     query = views.query_of(at, recipient, purpose, kinds, persons, None, history=history, exercise=exercise)
     if at.streams >= MOST_STREAMS:
@@ -109,7 +109,7 @@ async def get_stream(
     advance = partial(at.hub.feeds.advance, actor=at.actor(request), limit=_AT_ONCE)
     first = await at.read(lambda: advance(query, last, at_rest="answer"))
     assert first is not None  # noqa: S101 -- at rest it answers
-    left_s = partial(at.gate.left_s, entered(request).caller)
+    left_s = at.gate.lasting(request, entered(request).caller)
     return StreamingResponse(
         _events(at, query, first, advance, left_s), headers=_UNKEPT, media_type="text/event-stream"
     )
@@ -123,12 +123,12 @@ async def _events(
     query: disclosure.Query,
     message: Message,
     advance: Callable[..., Message | None],
-    left_s: Callable[[], float],
+    left_s: Callable[[], Awaitable[float]],
 ) -> AsyncIterator[bytes]:
     at.streams += 1
     try:
         yield b"retry: 1000\n\n" + _written(message)
-        while not at.stopping.is_set() and left_s() > 0:
+        while not at.stopping.is_set() and (left := await left_s()) > 0:
             seen = at.tail.position
             following = await at.read(partial(advance, query, message.next, at_rest="nothing"))
             if following is not None:
@@ -137,7 +137,7 @@ async def _events(
                 yield _written(message)
                 continue
             wait_s = await at.read(partial(at.hub.feeds.quiet_s, query, message.next))
-            longest_s = min(_KEEP_ALIVE_S, left_s())
+            longest_s = min(_KEEP_ALIVE_S, left)
             if not await at.tail.grown(seen, min(wait_s, longest_s)) and wait_s >= longest_s:
                 yield b": still here\n\n"
     except Busy:
