@@ -217,7 +217,8 @@ def test_who_looked_is_told_in_words_page_by_page(home: tuple[Town, Client]) -> 
     assert (row["recipient"], row["actor"], row["purpose"]) == ("aizu-city", "local:officer-7", "rescue")
     assert row["items"] == [{"kind": "location.reported", "precision": "1km", "count": 1, "basis": {"grant": "g"}}]
     assert "aizu-city" in row["text"]
-    assert "aizu-city" in row["text_ja"]
+    assert row["text_ja"].startswith("aizu-cityが、rescueのために見ました: 本人の端末があった場所。")
+    assert row["text"].endswith("Ground: your consent g")
     assert client.get("/v1/persons/taro/disclosures").json["disclosures"] == []
     assert client.get(f"{HANAKO}/disclosures", before="00").status == 400
     looks = [r["data"]["actor"] for r in town.hub.audit.events(limit=1000) if r["kind"] == "view.audited"]

@@ -21,6 +21,7 @@ from hub.views.views import Views
 Row = dict[str, Any]
 
 GRANTED = "consent.granted"
+_GROUNDS = {"grant": ("your consent", "あなたの同意"), "override": ("a look without consent", "緊急閲覧")}
 _AT_ONCE = 500
 _TYPES = {
     "asked": ("asks to see", "次を見たいと求めています"),
@@ -127,11 +128,12 @@ class Citizen:
         }
 
     def words(self, kind: str) -> tuple[str, str]:
-        """A kind in words, English and Japanese, as its schema says; a pattern as it stands."""
+        """A kind in words, English and Japanese: the first sentence of its schema; a pattern as it stands."""
         schema = self._log.schemas.newest(kind)
         if schema is None:
             return kind, kind
-        return str(schema.schema["doc"]).rstrip("."), str(schema.schema["doc_ja"]).rstrip("。")
+        english, japanese = str(schema.schema["doc"]), str(schema.schema["doc_ja"])
+        return english.partition(". ")[0].rstrip("."), japanese.partition("。")[0]
 
     def notices(self, person: str) -> list[Row]:
         """What the person should know, newest first."""
@@ -150,6 +152,9 @@ class Citizen:
         kinds = "、".join(self.words(shown.kind)[1] for shown in sighting.kinds)
         seen = ", ".join(self.words(shown.kind)[0] for shown in sighting.kinds)
         drill, drill_ja = (" (a drill)", "(訓練)") if sighting.exercise else ("", "")
+        grounds = sorted({(shown.basis_type, shown.basis) for shown in sighting.kinds})
+        ground = ", ".join(f"{_GROUNDS[basis][0]} {name}" for basis, name in grounds)
+        ground_ja = "、".join(f"{_GROUNDS[basis][1]} {name}" for basis, name in grounds)
         return {
             "disclosure": sighting.disclosure,
             "time": timestamp(sighting.time),
@@ -167,8 +172,9 @@ class Citizen:
                 }
                 for shown in sighting.kinds
             ],
-            "text": f"{sighting.recipient} saw, for {sighting.purpose}{drill}: {seen}",
-            "text_ja": f"{sighting.recipient}が、{sighting.purpose}のために見ました{drill_ja}: {kinds}",
+            "text": f"{sighting.recipient} saw, for {sighting.purpose}{drill}: {seen}. Ground: {ground}",
+            "text_ja": f"{sighting.recipient}が、{sighting.purpose}のために見ました{drill_ja}: "
+            f"{kinds}。根拠: {ground_ja}",
         }
 
     def preview(self, person: str, grant: Mapping[str, Any] | None, mode: Mode) -> list[Row]:

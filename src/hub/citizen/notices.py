@@ -200,16 +200,17 @@ def _runs(emergencies: Iterable[Emergency], now: datetime) -> list[_Run]:
 
 def _report(run: _Run, closed: Sequence[Grant], seen: Sequence[Sighting], more: bool) -> Row:
     hazard, count = run.emergency.hazard, len({sighting.recipient for sighting in seen})
+    saw = f"{count} recipient{'' if count == 1 else 's'} saw data of yours."
     if run.mistaken:
-        text = f"An emergency ({hazard}) was declared by mistake and undone. {count} recipients saw data of yours."
+        text = f"An emergency ({hazard}) was declared by mistake and undone. {saw}"
         text_ja = (
-            f"有事({hazard})が誤って宣言され、取り消されました。その間に{count}の提供先があなたのデータを見ました。"
+            f"有事({hazard})が誤って宣言され、取り消されました。その間に{count}件の提供先があなたのデータを見ました。"
         )
     else:
-        text = f"The emergency ({hazard}) is over, what it opened is closed. {count} recipients saw data of yours."
+        text = f"The emergency ({hazard}) is over, what it opened is closed. {saw}"
         text_ja = (
             f"有事({hazard})は終わり、そのために開かれたものは閉じました。"
-            f"その間に{count}の提供先があなたのデータを見ました。"
+            f"その間に{count}件の提供先があなたのデータを見ました。"
         )
     number = f"{run.since.timestamp():.6f}"
     return {

@@ -59,8 +59,8 @@ _DISCLOSURE = {
     "mode": "emergency",
     "exercise": False,
     "items": [{"kind": "location.reported", "precision": "1km", "count": 1, "basis": {"grant": "g1"}}],
-    "text": "aizu-city saw, for rescue: Where the person is",
-    "text_ja": "aizu-cityが、rescueのために見ました: 本人の位置",
+    "text": "aizu-city saw, for rescue: Where the person's device was. Ground: your consent g1",
+    "text_ja": "aizu-cityが、rescueのために見ました: 本人の端末があった場所。根拠: あなたの同意 g1",
 }
 _SEES = {
     "recipient": "aizu-city",
