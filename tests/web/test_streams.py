@@ -138,8 +138,8 @@ def test_ends_in_time_reach_a_stream_by_themselves(served: Process) -> None:
     assert people(first) == ["jiro"]
 
     until = (datetime.now(UTC) + timedelta(seconds=8)).isoformat()
-    emergency = cloudevent("emergency.declared", "d1", emergency="e", areas=["07202"], until=until, hazard="flood")
-    assert client.event(emergency).status == 201
+    proposed = client.call("POST", "/v1/emergencies", {"areas": ["07202"], "until": until, "hazard": "flood"})
+    assert client.call("POST", f"/v1/emergencies/{proposed.json['emergency']}/confirm").status == 200
 
     refs: dict[str, str] = {}
     removed: list[str] = []
