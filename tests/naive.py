@@ -210,11 +210,14 @@ class Naive:
 
     def __init__(self) -> None:
         self.log: list[Entry] = []
+        self.waiting: list[tuple[str, dict[str, Any], str | None]] = []
 
     # The outside: append, read, expect.
 
     def append(self, at: datetime, kind: str, data: Data, id: str | None = None) -> str:
         """R1a: erasure is looked at first, then duplicates, then the rest."""
+        if "ref" in data and kind in FACTS:
+            return self.append_under_ref(at, kind, data, id)
         if data.get("person") in self.erased(len(self.log)):
             return "refused"
         same = [entry for entry in self.log if entry.id == id]
@@ -223,7 +226,48 @@ class Naive:
         if self.refusal(self.clock(at), kind, data) is not None:
             return "refused"
         self.record(at, kind, data, id)
+        if kind == "identity.linked":
+            self.enter(at)
         return "accepted"
+
+    def append_under_ref(self, at: datetime, kind: str, data: Data, id: str | None) -> str:
+        """A fact that names its person by the source's own id: of whom it is linked to, or it waits."""
+        holder = self.holder(data["ref"])
+        if "person" in data or holder == "severed":
+            return "refused"
+        named = {name: value for name, value in data.items() if name != "ref"}
+        if holder is not None:
+            for entry in self.log:  # the same fact again is the same, whoever holds the id now
+                if entry.id == id and {**entry.data, "person": holder} == {**named, "person": holder}:
+                    return "duplicate"
+            return self.append(at, kind, {**named, "person": holder}, id)
+        before = [waits for waits in self.waiting if waits[2] == id]
+        if before:
+            return "waiting" if before[0][:2] == (kind, data) else "refused"
+        checks = (self.refused_schema, self.refused_fact)
+        if any(check(self.clock(at), kind, {**named, "exercise": False}) for check in checks):
+            return "refused"
+        self.waiting.append((kind, dict(data), id))
+        return "waiting"
+
+    def holder(self, ref: str) -> str | None:
+        """Whose the id of the one source is by the latest word on it; `severed` where that word took it away."""
+        found: str | None = None
+        for entry in self.log:
+            mine = entry.data.get("source") == "scenario" and entry.data.get("ref") == ref
+            if entry.kind == "identity.linked" and mine:
+                found = entry.data["person"]
+            elif found == entry.data.get("person") and (
+                entry.kind == "person.erased" or (entry.kind == "identity.unlinked" and mine)
+            ):
+                found = "severed"
+        return found
+
+    def enter(self, at: datetime) -> None:
+        """What waited for an id that is linked now enters, in the order of arrival."""
+        waited, self.waiting = self.waiting, []
+        for kind, data, name in waited:
+            self.append_under_ref(at, kind, data, name)
 
     def read(
         self,
@@ -308,6 +352,8 @@ class Naive:
             return "R1a no such kind"
         if kind in PLACES and "person" in data:
             return "R22 a place names no person"
+        if kind == LOCATION and not {"lat_deg", "lon_deg"} <= {*data}:
+            return "R1a half a location"
         if "to" in data and (len(data["to"]) != 1 or not {*data["to"]} <= {"recipient", "class", "relation"}):
             return "R6 to nobody"
         return self.refused_area(kind, data) if kind in CONTROLS else None

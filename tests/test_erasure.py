@@ -70,6 +70,7 @@ def about(person: str, value: dict[str, str]) -> Iterator[tuple[str, dict[str, A
     wanted = {"recipient": "aizu-city", "kinds": ["*"], "purpose": "rescue"}
     yield "consent.requested", {"request": value["request"], **wanted}
     yield "consent.declined", {"request": value["request"]}
+    yield "preferences.changed", {"ask": "once", "recipients": {value["request"]: "every_time"}}
     yield "consent.revoked", {"grant": value["approval"]}
     yield "block.added", {"to": family}
     yield "block.removed", {"to": family}
