@@ -199,6 +199,14 @@ class Client:
         self._connection.close()
 
 
+def confirm(client: Client, emergency: str, *, as_: str | None = None, seen: str | None = None) -> Reply:
+    """A second officer confirms what waits under the id; `seen` instead of what waits."""
+    rows = client.get("/v1/emergencies").json["emergencies"]
+    waits = next((row["proposed"] for row in rows if row["emergency"] == emergency), None)
+    proposal = seen or (waits or {}).get("proposal", "none")
+    return client.call("POST", f"/v1/emergencies/{emergency}/confirm", {"proposal": proposal}, as_=as_)
+
+
 def cloudevent(kind: str, id: str, person: str | None = None, *, source: str = SOURCE, **data: Any) -> dict[str, Any]:
     """A structured CloudEvent; `occurred_at` and, of a fact, `exercise` are its own."""
     event: dict[str, Any] = {"specversion": "1.0", "type": kind, "source": source, "id": id}

@@ -370,7 +370,14 @@ def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:
 def _details(emergency: Emergency, time: datetime) -> dict[str, Any]:
     waiting = emergency.proposed if emergency.proposed and time < emergency.proposed.until else None
     last = emergency.declarations[-1] if emergency.declarations else None
-    proposed = waiting and {"areas": sorted(waiting.areas), "until": timestamp(waiting.until), "by": waiting.by}
+    proposed = waiting and {
+        "proposal": waiting.token,
+        "hazard": waiting.hazard,
+        "exercise": waiting.exercise,
+        "areas": sorted(waiting.areas),
+        "until": timestamp(waiting.until),
+        "by": waiting.by,
+    }
     said = last or emergency.proposed or emergency.withdrawn
     return {
         "by": said.by if said else None,

@@ -306,6 +306,7 @@ class EmergencyDeclared:
     cause: str | None = None
     by: str | None = None
     alone: bool = False
+    confirms: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -516,6 +516,11 @@ def check_city(said: Control, city: City, append: Append) -> None:
             declared = city.emergencies.get(said.emergency)
             if declared and declared.declarations and declared.exercise is not said.exercise:
                 raise Refused("an exercise never becomes real, nor the reverse", rule="R17", path="exercise", kind=kind)
+            waits = declared.proposed if declared else None
+            if said.confirms is not None and (waits is None or waits.token != said.confirms):
+                raise Refused(
+                    "the proposal is not that one any more; look again", rule="R10", path="proposal", kind=kind
+                )
         case OverrideOpened():
             if not said.reason.strip():
                 raise Refused("says no reason", rule="R14", path="reason", kind=kind)

@@ -6,6 +6,7 @@ them, `intake` checks new control events against them. Nothing here reads a cloc
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -206,8 +207,8 @@ class Recipient:
 class Declaration:
     """One declaration of an emergency; `lifted_at` where a lifting followed it before the next one.
 
-    by: who declared or proposed it; None for the hub itself. alone: whether one officer did. mistaken: whether it
-    was undone.
+    by: who declared or proposed it; None for the hub itself. hazard, exercise: as it says itself. alone: whether one
+    officer did. mistaken: whether it was undone.
     """
 
     areas: tuple[str, ...]
@@ -217,6 +218,14 @@ class Declaration:
     by: str | None = None
     alone: bool = False
     mistaken: bool = False
+    hazard: str = ""
+    exercise: bool = False
+
+    @property
+    def token(self) -> str:
+        """What stands for a proposal as it was shown to who confirms it."""
+        parts = (*self.areas, self.until.isoformat(), self.recorded_at.isoformat(), self.hazard, str(self.exercise))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def continued_by(self, following: Declaration) -> bool:
         """Whether `following`, the next declaration of the same id, goes on with the same run (R10)."""
@@ -342,7 +351,14 @@ class City:
     def _declared(self, event: EmergencyProposed | EmergencyDeclared, recorded_at: datetime) -> Emergency:
         before = self.emergencies.get(event.emergency)
         known = before or Emergency(id=event.emergency, hazard=event.hazard, exercise=event.exercise)
-        said = Declaration(areas=event.areas, recorded_at=recorded_at, until=event.until, by=event.by)
+        said = Declaration(
+            areas=event.areas,
+            recorded_at=recorded_at,
+            until=event.until,
+            by=event.by,
+            hazard=event.hazard,
+            exercise=event.exercise,
+        )
         if isinstance(event, EmergencyProposed):
             return replace(known, proposed=said)
         said = replace(said, alone=event.alone)

@@ -430,9 +430,9 @@ class Reading:
             return SELF_SERVED
         if grant.window == "since_emergency" and case.since is None:
             return NO_EMERGENCY
-        return self._reach_obstacle(case, grant)
+        return self.reach_obstacle(case, grant)
 
-    def _reach_obstacle(self, case: Case, grant: Grant) -> Obstacle | None:
+    def reach_obstacle(self, case: Case, grant: Grant) -> Obstacle | None:
         """R4–R7, R16 and R19 for the grant, and for the one that it approves (R8)."""
         if case.mode not in grant.modes:
             return WRONG_MODE
@@ -442,7 +442,7 @@ class Reading:
         if obstacle is not None or grant.approves is None:
             return obstacle
         approved = case.policy.grants.get(grant.approves)
-        return APPROVED_ENDED if approved is None or self._reach_obstacle(case, approved) else None
+        return APPROVED_ENDED if approved is None or self.reach_obstacle(case, approved) else None
 
     def _force_obstacle(self, case: Case, grant: Grant) -> Obstacle | None:
         """R4, R16 and R19 for one grant alone."""

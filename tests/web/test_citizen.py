@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import Town
-from doors import Client, cloudevent, served
+from doors import Client, cloudevent, confirm, served
 from hub.identity.local import identity
 
 VIEW = "/v1/views/aizu-city"
@@ -281,7 +281,7 @@ def test_the_export_holds_everything_about_the_person_and_nobody_else(home: tupl
 def emergency(client: Client, **said: Any) -> str:
     body = {"hazard": "flood", "areas": ["07202"], **said}
     name: str = client.call("POST", "/v1/emergencies", body, as_="officer:officer-1").json["emergency"]
-    assert client.call("POST", f"/v1/emergencies/{name}/confirm", as_="officer:officer-2").status == 200
+    assert confirm(client, name, as_="officer:officer-2").status == 200
     return name
 
 
@@ -379,3 +379,148 @@ def test_of_an_erased_person_nothing_is_left_to_ask(home: tuple[Town, Client]) -
     assert client.get(f"{HANAKO}/export").body == b""
     assert client.call("POST", f"{HANAKO}/preview", {"mode": "normal"}).json == {"sees": []}
     assert client.get(f"{HANAKO}/preferences").json == {"ask": "once", "recipients": {}, "language": None}
+
+
+def test_an_approval_follows_the_cadence_that_the_person_set(home: tuple[Town, Client]) -> None:
+    _, client = home
+    client.call("PUT", f"{HANAKO}/preferences", {"ask": "each_new_kind"})
+    ask(client, "r", kinds=("care.*",))
+    assert client.call("POST", f"{HANAKO}/requests/r", {"answer": "approve", "grant": []}).status == 422
+    assert client.call("POST", f"{HANAKO}/requests/r", {"answer": "approve"}).status == 200
+    assert [grant["ask"] for grant in client.get(f"{HANAKO}/grants").json["grants"]] == ["each_new_kind"]
+    client.call("PUT", f"{HANAKO}/preferences", {"ask": "every_time"})
+    sees = client.call("POST", f"{HANAKO}/preview", {"grant": granted(kinds=["safety.*"])}).json["sees"]
+    assert [row for row in sees if row["new"]] == []
+
+
+def test_two_recipients_may_call_their_requests_alike(home: tuple[Town, Client]) -> None:
+    _, client = home
+    ask(client, "1")
+    ask(client, "1", recipient="dr-sato")
+    found = {row["would_grant"]["to"]["recipient"]: row["request"] for row in waiting(client)}
+    assert set(found) == {"aizu-city", "dr-sato"}
+    assert client.call("POST", f"{HANAKO}/requests/{found['dr-sato']}", {"answer": "refuse"}).status == 200
+    assert [row["would_grant"]["to"]["recipient"] for row in waiting(client)] == ["aizu-city"]
+
+
+def test_the_same_in_another_order_is_one_request_and_nobody_fills_the_page(home: tuple[Town, Client]) -> None:
+    _, client = home
+    ask(client, "a", kinds=("safety.answered", "location.reported"))
+    ask(client, "b", kinds=("location.reported", "safety.answered"))
+    assert [row["request"] for row in waiting(client)] == ["b"]
+    for number in range(25):
+        ask(client, f"n{number}", kinds=(f"care.kind_{'x' * number}",))
+    assert len(waiting(client)) == 20
+
+
+def test_a_reading_each_time_is_asked_under_the_grant_that_reaches_it(home: tuple[Town, Client]) -> None:
+    town, client = home
+    for name, mode in (("e", "emergency"), ("n", "normal")):
+        client.call("POST", f"{HANAKO}/grants", granted(grant=name, ask="every_time", modes=[mode]))
+    town.tell("safety.answered", "s", person="hanako", status="safe")
+    ask(client, "r")
+    [request] = waiting(client)
+    assert request["grant"] == "n"
+    client.call("POST", f"{HANAKO}/requests/r", {"answer": "refuse"})
+    ask(client, "again")
+    assert [row["request"] for row in waiting(client)] == ["again"], "not now is not never"
+    client.call("POST", f"{HANAKO}/requests/again", {"answer": "approve"})
+    assert shown(client) == ["s"]
+
+
+def test_whoever_is_blocked_or_retired_asks_for_no_renewal(home: tuple[Town, Client]) -> None:
+    town, client = home
+    until = (town.now + timedelta(days=1)).isoformat()
+    for name, to in (("g", "aizu-city"), ("d", "dr-sato")):
+        client.call("POST", f"{HANAKO}/grants", granted(grant=name, to={"recipient": to}, valid_until=until, uses=None))
+    town.wait(timedelta(days=2))
+    assert len(waiting(client)) == 2
+    client.call("POST", f"{HANAKO}/blocks", {"to": {"recipient": "aizu-city"}})
+    town.tell("recipient.retired", recipient="dr-sato")
+    assert waiting(client) == []
+
+
+def test_a_delegate_learns_from_no_preview_where_the_person_is(home: tuple[Town, Client]) -> None:
+    town, client = home
+    town.tell("recipient.registered", recipient="cell", **{"class": "city"}, areas=["m5339"], purposes=["rescue"])
+    client.call("POST", f"{HANAKO}/delegations", {"delegate": "taro"})
+    thought = {"grant": granted(to={"class": "city"}, modes=["emergency"]), "mode": "emergency"}
+
+    def recipients(who: str) -> set[str]:
+        rows = client.call("POST", f"{HANAKO}/preview", thought, as_=who).json["sees"]
+        return {row["recipient"] for row in rows}
+
+    before = recipients("citizen:taro")
+    town.tell("location.reported", "l", person="hanako", lat_deg=35.68, lon_deg=139.76, accuracy_m=5)
+    assert "cell" in recipients("citizen:hanako")
+    assert recipients("citizen:taro") == before
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        {"to": {}},
+        {"to": {"recipient": "aizu-city", "class": "city"}},
+        {"to": []},
+        {"to": {"class": "city"}, "uses": "x"},
+    ],
+)
+def test_a_preview_of_what_is_no_grant_says_so(home: tuple[Town, Client], grant: Any) -> None:
+    _, client = home
+    reply = client.call("POST", f"{HANAKO}/preview", {"grant": {**granted(), **grant}})
+    assert reply.status == 422
+    own = granted(approves="preview", uses=1)
+    assert client.call("POST", f"{HANAKO}/preview", {"grant": own}).status == 200
+
+
+def test_a_report_comes_to_whoever_was_seen_and_says_what_goes_on(home: tuple[Town, Client]) -> None:
+    town, client = home
+    town.tell("person.enrolled", person="jiro", areas=["13101"])
+    grant = granted(to={"recipient": "aizu-city"}, kinds=["safety.*"], modes=["emergency"])
+    client.call("POST", "/v1/persons/jiro/grants", {**grant, "grant": "j"})
+    client.call("POST", f"{HANAKO}/grants", {**grant, "grant": "h"})
+    town.tell("safety.answered", "j", person="jiro", status="safe")
+    first, second = emergency(client, emergency="first"), emergency(client, emergency="second", hazard="landslide")
+    town.wait()
+    town.tell("person.moved", person="jiro", areas=["07202"])
+    assert shown(client) == ["j"]
+    town.tell("person.moved", person="jiro", areas=["13101"])
+    client.call("DELETE", f"/v1/emergencies/{first}", as_="officer:officer-1")
+    town.wait()
+    [report] = notices(client)
+    assert (report["continues"], report["closed"], report["hazard"]) == (True, [], "flood")
+    assert "別の有事が続いています" in report["text_ja"]
+    client.call("DELETE", f"/v1/emergencies/{second}", as_="officer:officer-1")
+    town.wait()
+    assert [(row["continues"], [g["grant"] for g in row["closed"]]) for row in notices(client)] == [
+        (False, ["h"]), (True, []),
+    ]  # fmt: skip
+    seen = [row for row in notices(client, "jiro") if row["seen"]]
+    assert {row["emergency"] for row in seen} == {"first", "second"}
+
+
+def test_an_override_that_opens_nothing_is_told_to_nobody_and_one_closed_before_is_open(
+    home: tuple[Town, Client],
+) -> None:
+    town, client = home
+    town.tell(
+        "recipient.registered",
+        recipient="far",
+        **{"class": "city"},
+        areas=["13"],
+        purposes=["rescue"],
+        overrides=["roster"],
+    )
+    town.tell("roster.listed", person="hanako")
+    until = (town.now + timedelta(hours=5)).isoformat()
+    opened = {"kinds": ["safety.*"], "purposes": ["rescue"], "until": until, "reason": "the dyke may break"}
+    roster = {**opened, "basis": "roster", "areas": ["07202"], "recipient": "far"}
+    assert client.call("POST", "/v1/overrides", roster).status == 201
+    life = {**opened, "basis": "life_protection", "persons": ["hanako"]}
+    assert client.call("POST", "/v1/overrides", {**life, "recipient": "far"}).status == 201
+    assert notices(client) == []
+    client.call("DELETE", "/v1/overrides/o9")
+    town.wait()
+    assert client.call("POST", "/v1/overrides", {**life, "recipient": "aizu-city", "override": "o9"}).status == 201
+    [told] = notices(client)
+    assert told["over"] is False

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import Town
-from doors import Client, cloudevent, served
+from doors import Client, cloudevent, confirm, served
 from hub.areas import mesh
 
 TELEGRAM = Path(__file__).parents[2] / "connectors/jma/tests/telegrams/02-full.xml"
@@ -269,10 +269,10 @@ def test_an_emergency_is_proposed_confirmed_and_lifted(home: tuple[Town, Client]
 
     assert state() == "proposed"
     assert client.get(VIEW, purpose="rescue").json["persons"][0]["mode"] == "normal"
-    assert client.call("POST", f"/v1/emergencies/{proposed}/confirm").status == 200
+    assert confirm(client, proposed).status == 200
     assert state() == "active"
     assert client.get(VIEW, purpose="rescue").json["persons"] == [], "the grant is for normal times alone"
-    assert client.call("POST", f"/v1/emergencies/{proposed}/confirm").status == 404
+    assert confirm(client, proposed).status == 404
     assert client.call("DELETE", f"/v1/emergencies/{proposed}").status == 200
     assert state() == "ended"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import doors
 from conftest import Town
 from doors import Client, cloudevent, served
 from hub.identity.local import identity
@@ -46,8 +47,8 @@ def propose(client: Client, who: str = FIRST, **said: Any) -> str:
     return str(reply.json["emergency"])
 
 
-def confirm(client: Client, name: str, who: str) -> int:
-    return client.call("POST", f"/v1/emergencies/{name}/confirm", as_=who).status
+def confirm(client: Client, name: str, who: str, seen: str | None = None) -> int:
+    return doors.confirm(client, name, as_=who, seen=seen).status
 
 
 def test_who_proposes_does_not_confirm(serve: Serve) -> None:
@@ -134,3 +135,74 @@ def test_whoever_is_no_officer_neither_declares_nor_lifts(serve: Serve) -> None:
             assert client.call("DELETE", f"/v1/emergencies/{name}", as_=who).status == 403
         assert client.call("DELETE", f"/v1/emergencies/{name}", as_=SECOND).status == 200
         assert confirm(client, name, SECOND) == 404
+
+
+def test_what_is_confirmed_is_what_was_seen(serve: Serve) -> None:
+    with serve() as client:
+        name = propose(client)
+        seen = state(client)["proposed"]["proposal"]
+        propose(client, emergency=name, areas=["07", "13"])
+        assert confirm(client, name, SECOND, seen) == 422
+        assert client.call("POST", f"/v1/emergencies/{name}/confirm", {}, as_=SECOND).status == 422
+        assert state(client)["state"] == "proposed"
+        assert confirm(client, name, SECOND) == 200
+        assert state(client)["areas"] == ["07", "13"]
+
+
+def test_of_a_confirmation_and_a_rejection_at_once_one_holds(serve: Serve, town: Town) -> None:
+    """The rejection is appended between the look of who confirms and their declaration."""
+    with serve() as client:
+        name = propose(client)
+        row = state(client)["proposed"]
+        town.tell("emergency.rejected", emergency=name)
+        data = {"emergency": name, **FLOOD, "until": row["until"], "confirms": row["proposal"]}
+        result = town.hand_in("emergency.declared", **data)
+        assert (result.status, result.error.path if result.error else "") == ("refused", "proposal")
+        assert state(client)["state"] == "ended"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_drill_is_never_declared_as_real_nor_the_reverse(serve: Serve, first: bool) -> None:
+    with serve() as client:
+        name = propose(client, exercise=first)
+        assert client.call("DELETE", f"/v1/emergencies/{name}", as_=FIRST).status == 200
+        propose(client, emergency=name, exercise=not first, hazard="tsunami")
+        assert state(client)["proposed"]["exercise"] is not first
+        assert confirm(client, name, SECOND) == 200
+        assert (state(client)["exercise"], state(client)["hazard"]) == (not first, "tsunami")
+
+
+def test_to_reject_an_amendment_ends_nothing_else(serve: Serve) -> None:
+    with serve() as client:
+        name = propose(client)
+        assert confirm(client, name, SECOND) == 200
+        propose(client, emergency=name, areas=["07"])
+        refused = client.call("DELETE", f"/v1/emergencies/{name}", as_=SECOND)
+        assert (refused.status, "amendment" in refused.json["errors"][0]["reason"]) == (422, True)
+        assert client.call("POST", f"/v1/emergencies/{name}/reject", as_=SECOND).status == 200
+        assert (state(client)["state"], state(client)["areas"], state(client)["proposed"]) == (
+            "active",
+            ["07202"],
+            None,
+        )
+        assert client.call("POST", f"/v1/emergencies/{name}/reject", as_=SECOND).status == 404
+        assert client.call("DELETE", f"/v1/emergencies/{name}", as_=SECOND).json["state"] == "ended"
+
+
+def test_who_may_only_declare_alone_does_not_amend_by_an_event(serve: Serve, town: Town) -> None:
+    until = (town.now + timedelta(hours=5)).isoformat()
+    event = cloudevent("emergency.declared", "e", emergency="e", hazard="flood", areas=["07202"], until=until)
+    with serve(alone=frozenset({"declare"})) as client:
+        assert client.call("POST", "/v1/events", event, headers=STRUCTURED, as_=FIRST).status == 403
+    with serve(alone=frozenset({"declare", "amend"})) as client:
+        assert client.call("POST", "/v1/events", event, headers=STRUCTURED, as_=FIRST).status == 201
+        assert state(client)["alone"]
+
+
+def test_a_proposal_that_is_sent_again_is_the_same(serve: Serve, town: Town) -> None:
+    with serve() as client:
+        key = {"Idempotency-Key": "at night"}
+        first = client.call("POST", "/v1/emergencies", FLOOD, headers=key, as_=FIRST)
+        town.wait()
+        again = client.call("POST", "/v1/emergencies", FLOOD, headers=key, as_=FIRST)
+        assert (first.status, again.status, again.json["emergency"]) == (201, 200, first.json["emergency"])

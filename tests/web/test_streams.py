@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from doors import Client, Process, cloudevent
+from doors import Client, Process, cloudevent, confirm
 
 WAIT_S = 30
 VIEW = "/v1/views/aizu-city"
@@ -140,7 +140,7 @@ def test_ends_in_time_reach_a_stream_by_themselves(served: Process) -> None:
     until = (datetime.now(UTC) + timedelta(seconds=8)).isoformat()
     proposed = {"emergency": "e", "areas": ["07202"], "until": until, "hazard": "flood"}
     assert client.call("POST", "/v1/emergencies", proposed).status == 201
-    assert client.call("POST", "/v1/emergencies/e/confirm").status == 200
+    assert confirm(client, "e").status == 200
 
     refs: dict[str, str] = {}
     removed: list[str] = []

@@ -34,14 +34,22 @@ class Sees:
 
 
 def preview(
-    standing: Standing, schemas: Schemas, ordinal: int, grant: ConsentGranted | None, mode: Mode, moment: Moment
+    standing: Standing,
+    schemas: Schemas,
+    ordinal: int,
+    grant: ConsentGranted | None,
+    mode: Mode,
+    moment: Moment,
+    *,
+    located: bool,
 ) -> list[Sees]:
     """By recipient, purpose and kind, what would be open at `moment` if the person's mode were `mode`.
 
-    grant: what the person thinks of granting; None for what holds without it.
+    grant: what the person thinks of granting; None for what holds without it. located: whether where the person
+    is counts; not for a delegate, who would learn it.
     """
     policy = standing.policies([ordinal])[ordinal]
-    place = standing.places([ordinal]).get(ordinal)
+    place = standing.places([ordinal]).get(ordinal) if located else None
     spent = standing.spent([(ordinal, policy)])
     position = Position(moment.position + 1)
     if grant is not None:

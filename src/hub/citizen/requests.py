@@ -6,18 +6,32 @@ Nothing of this is written (R1): it follows from the person's control events, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from hub.events import ConsentDeclined, ConsentGranted, ConsentRequested, ConsentRevoked, Entry, Mode, To, control
+from hub.canonical import timestamp
+from hub.events import (
+    ConsentDeclined,
+    ConsentGranted,
+    ConsentRequested,
+    ConsentRevoked,
+    DataFrom,
+    Entry,
+    Mode,
+    control,
+)
 from hub.log.sealing import Keyring
 from hub.policy import ALL, City, Grant, Policy, Recipient
 from hub.rules import matches
 
 QUIET = timedelta(days=30)
 """How long a recipient who was refused is not heard again with the same."""
+
+MOST_OF_A_RECIPIENT = 20
+"""Requests of one recipient that a person is shown at once."""
 
 CHOSEN = ("kinds", "modes", "precision", "data", "valid_from", "valid_until", "uses", "ask", "notice")
 """What an approval may say otherwise than the request."""
@@ -41,9 +55,13 @@ class Request:
     approval: Mapping[str, Any]
 
 
+Reaches = Callable[[str, str, Grant], bool]
+"""Whether a grant would reach a recipient for a purpose now, but for being asked each time (R4–R7, R16, R19)."""
+
+
 @dataclass(slots=True)
 class _Said:
-    """What the person and the recipients have said so far."""
+    """What the person and the recipients have said so far. asked: by the name under which it is answered."""
 
     asked: dict[str, tuple[ConsentRequested, Entry]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
@@ -52,26 +70,33 @@ class _Said:
 
 
 def pending(
-    entries: Sequence[Entry], policy: Policy, city: City, mode: Mode, now: datetime, keyring: Keyring
+    entries: Sequence[Entry],
+    policy: Policy,
+    city: City,
+    mode: Mode,
+    now: datetime,
+    keyring: Keyring,
+    reaches: Reaches,
 ) -> list[Request]:
     """What waits for an answer, oldest first.
 
     entries: the person's control events, in order. policy, city, mode: as they stand at `now`.
     """
-    said = _gather(entries)
-    found = [*_asked(said, policy, city, mode, now), *_new_kinds(said, policy, city, now, keyring)]
-    found += _expired(said, policy, now, keyring)
+    said = _gather(entries, keyring)
+    found = [*_asked(said, policy, city, mode, now, reaches), *_new_kinds(said, policy, city, now, keyring)]
+    found += _expired(said, policy, city, now, keyring)
     return sorted(found, key=lambda request: (request.since, request.id))
 
 
-def _gather(entries: Sequence[Entry]) -> _Said:
+def _gather(entries: Sequence[Entry], keyring: Keyring) -> _Said:
     said = _Said()
     for entry in entries:
         match control(entry.event) if entry.event.kind.startswith("consent.") else None:
             case ConsentRequested() as asked:
-                before = said.asked.get(asked.request)
-                if before is None or before[0].recipient == asked.recipient:  # an id is its first user's
-                    said.asked[asked.request] = asked, entry
+                name = asked.request
+                if name in said.asked or name in said.answered:  # used before, by it or by another recipient
+                    name = keyring.digest("request", asked.recipient, asked.request, entry.event.id).hex()
+                said.asked[name] = asked, entry
             case ConsentGranted() as granted:
                 said.granted[granted.grant] = granted
                 said.answered.add(entry.event.data["request"] or "")
@@ -86,19 +111,25 @@ def _gather(entries: Sequence[Entry]) -> _Said:
     return said
 
 
-def _asked(said: _Said, policy: Policy, city: City, mode: Mode, now: datetime) -> Iterator[Request]:
-    newest: dict[tuple[str, str, tuple[str, ...]], str] = {}
-    for name, (asked, _) in said.asked.items():
-        newest[asked.recipient, asked.purpose, asked.kinds] = name
+def _asked(said: _Said, policy: Policy, city: City, mode: Mode, now: datetime, reaches: Reaches) -> Iterator[Request]:
+    """The newest of those that are alike, and of one recipient so many at most."""
+    newest: dict[tuple[str, str, frozenset[str]], str] = {}
     for name, (asked, entry) in said.asked.items():
         until = entry.event.data["until"]
+        if name not in said.answered and (until is None or now < until):
+            newest[asked.recipient, asked.purpose, frozenset(asked.kinds)] = name
+    counts: Counter[str] = Counter()
+    for name in sorted(newest.values(), key=lambda name: said.asked[name][1].position, reverse=True):
+        asked, entry = said.asked[name]
         reader = city.recipients.get(asked.recipient)
-        over = name in said.answered or (until is not None and now >= until)
-        if over or newest[asked.recipient, asked.purpose, asked.kinds] != name or _refused(said, asked, entry):
+        if reader is None or asked.purpose not in reader.purposes or _unheard(policy, reader):
             continue
-        if reader is None or reader.retired or asked.purpose not in reader.purposes or _blocked(policy, reader):
+        each_time = _every_time(policy, asked, reaches)
+        if each_time is None and _refused(said, asked, entry):
             continue
-        each_time = _every_time(policy, reader, asked, now)
+        counts[asked.recipient] += 1
+        if counts[asked.recipient] > MOST_OF_A_RECIPIENT:
+            continue
         approval: dict[str, Any] = {
             "to": {"recipient": asked.recipient},
             "kinds": list(asked.kinds),
@@ -113,7 +144,7 @@ def _asked(said: _Said, policy: Policy, city: City, mode: Mode, now: datetime) -
             id=name,
             type="asked" if each_time is None else "every_time",
             since=entry.recorded_at,
-            until=until,
+            until=entry.event.data["until"],
             grant=each_time.id if each_time else None,
             message=entry.event.data["message"],
             approval=approval,
@@ -131,9 +162,9 @@ def _refused(said: _Said, asked: ConsentRequested, entry: Entry) -> bool:
     )
 
 
-def _blocked(policy: Policy, reader: Recipient) -> bool:
-    """Whether the person does not want to hear of the recipient (R13)."""
-    return any(
+def _unheard(policy: Policy, reader: Recipient) -> bool:
+    """Whether the person is not to hear of the recipient: it is retired, or they block it (R13)."""
+    return reader.retired or any(
         to.recipient == reader.id
         or to.class_ in reader.classes_ever
         or (to.relation is not None and (reader.id, to.relation) in policy.relations_ever)
@@ -141,32 +172,25 @@ def _blocked(policy: Policy, reader: Recipient) -> bool:
     )
 
 
-def _every_time(policy: Policy, reader: Recipient, asked: ConsentRequested, now: datetime) -> Grant | None:
+def _unheard_grantee(policy: Policy, city: City, grant: Grant) -> bool:
+    reader = city.recipients.get(grant.to.recipient or "")
+    return reader is not None and _unheard(policy, reader)
+
+
+def _every_time(policy: Policy, asked: ConsentRequested, reaches: Reaches) -> Grant | None:
     """The grant under which the recipient may ask each time (R8)."""
     for grant in policy.grants.values():
-        open_now = grant.start <= now and (grant.until is None or now < grant.until)
-        if (
-            grant.ask == "every_time"
-            and open_now
-            and asked.purpose in grant.purposes
-            and all(matches(kind, grant.kinds) for kind in asked.kinds)
-            and _means(policy, grant.to, reader)
-        ):
+        covered = all(matches(kind, grant.kinds) for kind in asked.kinds)
+        if grant.ask == "every_time" and covered and reaches(asked.recipient, asked.purpose, grant):
             return grant
     return None
-
-
-def _means(policy: Policy, to: To, reader: Recipient) -> bool:
-    if to.relation is not None:
-        return (reader.id, to.relation) in policy.relations
-    return to.recipient == reader.id or (to.class_ is not None and to.class_ == reader.class_)
 
 
 def _new_kinds(said: _Said, policy: Policy, city: City, now: datetime, keyring: Keyring) -> Iterator[Request]:
     for grant in policy.grants.values():
         original = said.granted.get(grant.id)
         over = grant.until is not None and now >= grant.until
-        if grant.ask != "each_new_kind" or original is None or over:
+        if grant.ask != "each_new_kind" or original is None or over or _unheard_grantee(policy, city, grant):
             continue
         for kind, terms in sorted(city.kinds.items()):
             if terms.position <= grant.position or kind in grant.kinds or not matches(kind, grant.kinds):
@@ -184,13 +208,14 @@ def _new_kinds(said: _Said, policy: Policy, city: City, now: datetime, keyring: 
                 )
 
 
-def _expired(said: _Said, policy: Policy, now: datetime, keyring: Keyring) -> Iterator[Request]:
+def _expired(said: _Said, policy: Policy, city: City, now: datetime, keyring: Keyring) -> Iterator[Request]:
     for grant in policy.grants.values():
         original = said.granted.get(grant.id)
         if original is None or grant.until is None or now < grant.until or grant.uses is not None:
             continue
         name = keyring.digest("request", "expired", grant.id).hex()
-        if name in said.answered or grant.until <= grant.start or _taken_over(policy, grant, now):
+        over = name in said.answered or grant.until <= grant.start or _taken_over(policy, grant, now)
+        if over or _unheard_grantee(policy, city, grant):
             continue
         until = now + (grant.until - grant.start)
         approval = _same(original, kinds=list(original.kinds), request=name, valid_until=until)
@@ -220,7 +245,8 @@ def _same(grant: ConsentGranted, **changed: Any) -> dict[str, Any]:
         "purposes": list(grant.purposes),
         "modes": list(grant.modes),
         "precision": dict(grant.precision) if grant.precision else None,
-        "data": grant.data if isinstance(grant.data, str) else None,
+        "data": {"from": timestamp(grant.data.from_)} if isinstance(grant.data, DataFrom) else grant.data,
+        "uses": grant.uses,
         "ask": grant.ask,
         **changed,
     }

@@ -7,7 +7,7 @@ A cell says on what a role may use a route, or append a kind:
     act   the caller's own person, and a person for whom the caller is an active delegate (R16)
     any   everything
     each  as the table of kinds says of each event
-    alone as far as the identity file lets one officer act alone
+    alone where the identity file lets one officer alone declare and amend
     open  (a whole row) nobody is asked
 
 No answer tells whether an id of another exists (R20): what is not the caller's is refused before it is looked for.
@@ -73,6 +73,7 @@ GET    /v1/places                                any    any     any     any     
 GET    /v1/emergencies                           any    any     any     any     any      any
 POST   /v1/emergencies                           -      -       -       any     -        -
 POST   /v1/emergencies/{emergency}/confirm       -      -       -       any     -        -
+POST   /v1/emergencies/{emergency}/reject        -      -       -       any     -        -
 POST   /v1/emergencies/{emergency}/undo          -      -       -       any     -        -
 DELETE /v1/emergencies/{emergency}               -      -       -       any     -        -
 GET    /v1/overrides                             -      -       -       any     -        any
@@ -166,7 +167,7 @@ KINDS = _table(_KINDS, 1)
 if not set(CONTROLS) <= set(KINDS):
     raise ValueError("a control kind has no row in the table")
 
-FORBIDDEN = "What you are here does not include this. Who may what: docs/access.md."
+FORBIDDEN = "Your role may not do this. Who may do what: docs/access.md."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,7 +272,7 @@ class Authority:
         match _cell(event.kind, role):
             case "any":
                 return Admitted(caller=caller, role=role)
-            case "alone" if self._alone("declare"):
+            case "alone" if self._alone("declare") and self._alone("amend"):
                 return Admitted(caller=caller, role=role)
             case "own" | "act" if role == "citizen" and event.person == caller.person:
                 return Admitted(caller=caller, role=role)

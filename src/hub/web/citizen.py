@@ -137,7 +137,7 @@ def _add_requests(router: APIRouter) -> None:
         what an approval grants, unless the answer says otherwise."""
         at = door(request)
         await at.at_least(request)
-        return said({"requests": await at.read(lambda: at.hub.citizen.requests(person))})
+        return said({"requests": await at.read(partial(at.hub.citizen.requests, person, located=_located(request)))})
 
     @router.post(
         "/requests",
@@ -185,6 +185,11 @@ def _add_requests(router: APIRouter) -> None:
         return said(rows[0], headers=at.positioned(position))
 
 
+def _located(request: Request) -> bool:
+    """Whether where the person is counts in the answer: a delegate would learn it."""
+    return not entered(request).delegate
+
+
 def _with_request(choice: spec.Json) -> spec.Json:
     return {**choice, "properties": {"request": spec.TEXT, **choice["properties"]}, "required": ["request", "answer"]}
 
@@ -193,7 +198,7 @@ async def _answer(
     at: Door, request: Request, person: str, answers: list[Any]
 ) -> tuple[list[dict[str, Any]], int | None, PayloadError | Refused | None]:
     """What became of each answer; the last position; the first error."""
-    judged = await at.read(lambda: at.hub.citizen.answer(person, answers))
+    judged = await at.read(partial(at.hub.citizen.answer, person, answers, located=_located(request)))
     by = entered(request)
     events = [_signed(event, by) for event in judged if isinstance(event, Event)]
     taken = iter(await at.take(events))
@@ -239,7 +244,7 @@ def _add_looks(router: APIRouter) -> None:
         what is closed again (`report`, `mistake`), what delegates did (`act`)."""
         at = door(request)
         await at.at_least(request)
-        return said({"notices": await at.read(lambda: at.hub.citizen.notices(person))})
+        return said({"notices": await at.read(partial(at.hub.citizen.notices, person, located=_located(request)))})
 
     @router.get(
         "/disclosures",
@@ -290,11 +295,14 @@ def _add_looks(router: APIRouter) -> None:
         at, data = door(request), await json_object(request)
         grant, mode = data.get("grant"), data.get("mode", "normal")
         if mode not in ("normal", "emergency", "exercise") or not isinstance(grant, dict | None):
-            path = "grant" if not isinstance(grant, dict | None) else "mode"
-            raise Problem("not-read", "See errors.", [{"path": path, "reason": "is none"}])
+            wrong = not isinstance(grant, dict | None)
+            path, reason = ("grant", "is no object") if wrong else ("mode", "is not normal, emergency or exercise")
+            raise Problem("not-read", "See errors.", [{"path": path, "reason": reason}])
         if set(data) - {"grant", "mode"}:
             raise Problem("not-read", "See errors.", [{"path": "", "reason": "holds more than grant and mode"}])
-        return said({"sees": await at.read(lambda: at.hub.citizen.preview(person, grant, mode))})
+        return said(
+            {"sees": await at.read(partial(at.hub.citizen.preview, person, grant, mode, located=_located(request)))}
+        )
 
 
 _EXPORTED: spec.Responses = {

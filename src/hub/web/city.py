@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from hub.canonical import timestamp
 from hub.codec import is_id, parse_time
-from hub.errors import PayloadError
+from hub.errors import PayloadError, Refused
 from hub.hub import introductions
 from hub.schemas import Schemas
 from hub.web import spec
@@ -35,7 +35,14 @@ _EMERGENCY_ROW = {
     "by": "city:officer-8",
     "alone": False,
     "mistaken": False,
-    "proposed": {"areas": ["07"], "until": "2026-06-05T00:00:00.000000Z", "by": "city:officer-7"},
+    "proposed": {
+        "proposal": "2c26b46b68ffc68ff99b453c1d304134",
+        "hazard": "flood",
+        "exercise": False,
+        "areas": ["07"],
+        "until": "2026-06-05T00:00:00.000000Z",
+        "by": "city:officer-7",
+    },
 }
 _OVERRIDE = {
     "recipient": "aizu-city",
@@ -67,6 +74,7 @@ def add_routes(app: FastAPI, schemas: Schemas, prefix: str) -> None:
     _add_kinds(router)
     _add_places(router)
     _add_emergencies(router, schemas)
+    _add_decisions(router)
     _add_overrides(router, schemas)
     app.include_router(router, prefix=prefix)
 
@@ -263,8 +271,10 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         that is active proposes an amendment. `alone: true` declares at once, where the city lets one officer do so."""
         at, data = door(request), await json_object(request)
         data.setdefault("emergency", at.key(request))
-        data.setdefault("until", timestamp(at.hub.log.clock.now() + _LEASE))
         emergency = data["emergency"]
+        before = await _emergency(at, emergency) if is_id(emergency) and "until" not in data else None
+        data.setdefault("until", _until_again(before, data, entered(request).caller.actor))
+        data["until"] = data["until"] or timestamp(at.hub.log.clock.now() + _LEASE)
         if data.pop("alone", None) is True:
             row = await _emergency(at, emergency) if is_id(emergency) else None
             _check_alone(at, "amend" if row is not None and row["state"] == "active" else "declare")
@@ -275,25 +285,49 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
             state = "proposed"
         return done(request, result, {"emergency": emergency, "state": state}, location=place(request, emergency))
 
+
+def _add_decisions(router: APIRouter) -> None:
+    """What a second officer, or one alone, decides of an emergency."""
+    name = {"emergency": spec.TEXT, "state": spec.TEXT}
+
     @router.post(
         "/emergencies/{emergency}/confirm",
         summary="Confirm a proposed emergency",
-        openapi_extra=spec.request_body(spec.obj({}, {"reason": spec.TEXT}), {"reason": "seen"}, required=False),
+        openapi_extra=spec.request_body(
+            spec.obj({"proposal": spec.TEXT}, {"reason": spec.TEXT}), {"proposal": "2c26b46b68ffc68ff99b453c1d304134"}
+        ),
         responses=spec.told(200, "Declared: it holds from now on", name, {"emergency": "e1", "state": "active"})
         | spec.problems(*_READ),
     )
     async def confirm_emergency(request: Request, emergency: str) -> Response:
-        """Declare what another officer, or the hazard policy, proposed: the very next read sees it."""
-        at, data = door(request), await json_object(request, optional=True)
+        """Declare what another officer, or the hazard policy, proposed: the very next read sees it. `proposal` names
+        what was seen (`GET /emergencies`): where another stands by now, nothing is declared."""
+        at, data = door(request), await json_object(request)
+        row = await _emergency(at, emergency)
+        waits = row["proposed"] if row is not None else None
+        if waits is None:
+            raise Problem("not-found", "No emergency of this id waits for a confirmation.")
+        if data.get("proposal") != waits["proposal"]:
+            raise PayloadError("is not what waits now; look again at what you confirm", path="proposal")
+        if waits["by"] == entered(request).caller.actor:
+            raise Problem("forbidden", "You proposed it; another officer confirms it.")
+        declared = {field: waits[field] for field in ("hazard", "exercise", "areas", "until")}
+        said = {"emergency": emergency, **declared, "confirms": data.pop("proposal")}
+        result = await at.tell(request, "emergency.declared", {**data, **said})
+        return done(request, result, {"emergency": emergency, "state": "active"}, status=200)
+
+    @router.post(
+        "/emergencies/{emergency}/reject",
+        summary="Reject what was proposed",
+        responses=spec.told(200, "Rejected", name, {"emergency": "e1", "state": "ended"}) | spec.problems("refused"),
+    )
+    async def reject_emergency(request: Request, emergency: str) -> Response:
+        """Takes back a proposal, or the amendment of an emergency that is active, which goes on as it was."""
+        at = door(request)
         row = await _emergency(at, emergency)
         if row is None or row["proposed"] is None:
             raise Problem("not-found", "No emergency of this id waits for a confirmation.")
-        if row["proposed"]["by"] == entered(request).caller.actor:
-            raise Problem("forbidden", "You proposed it; another officer confirms it.")
-        declared = {field: row[field] for field in ("emergency", "hazard", "exercise")}
-        declared |= {field: row["proposed"][field] for field in ("areas", "until")}
-        result = await at.tell(request, "emergency.declared", {**data, **declared})
-        return done(request, result, {"emergency": emergency, "state": "active"}, status=200)
+        return await _ended(request, emergency, "emergency.rejected")
 
     @router.delete(
         "/emergencies/{emergency}",
@@ -306,9 +340,10 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         row = await _emergency(at, emergency)
         if row is None:
             raise Problem("not-found", "No emergency has this id.")
+        if row["state"] == "active" and row["proposed"] is not None:
+            raise Refused("an amendment waits: confirm it, or reject it first (POST …/reject)", rule="R10")
         kind = "emergency.rejected" if row["state"] == "proposed" else "emergency.lifted"
-        result = await at.tell(request, kind, {"emergency": emergency})
-        return done(request, result, {"emergency": emergency, "state": "ended"}, status=200)
+        return await _ended(request, emergency, kind)
 
     @router.post(
         "/emergencies/{emergency}/undo",
@@ -328,6 +363,23 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         said = {"emergency": emergency, "reason": data["reason"], "mistaken": True}
         result = await at.tell(request, "emergency.lifted", said)
         return done(request, result, {"emergency": emergency, "state": "ended"}, status=200)
+
+
+def _until_again(before: Any, data: dict[str, Any], actor: str) -> str | None:
+    """The end that the same officer's same proposal got before: the request was sent again, without an answer."""
+    waits = before["proposed"] if before is not None else None
+    if waits is None or waits["by"] != actor or waits["areas"] != sorted(map(str, data.get("areas") or ())):
+        return None
+    return str(waits["until"]) if waits["hazard"] == data.get("hazard") else None
+
+
+async def _ended(request: Request, emergency: str, kind: str) -> Response:
+    """Tell the end of an emergency or a proposal, and answer how it stands then."""
+    at = door(request)
+    result = await at.tell(request, kind, {"emergency": emergency})
+    row = await _emergency(at, emergency)
+    state = row["state"] if row is not None else "ended"
+    return done(request, result, {"emergency": emergency, "state": state}, status=200)
 
 
 def _check_alone(at: Door, act: str) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, delete, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table, delete, func, insert, select, update
 from sqlalchemy.schema import CreateTable
 
+from hub.errors import Busy
 from hub.identity.caller import ROLES, Caller
 from hub.log.log import Log
 from hub.log.recorder import Number
@@ -27,6 +28,9 @@ from hub.log.sealing import CITY
 
 LOGIN_S = 600
 """How long a login may take at the provider."""
+
+MOST_LOGINS = 10_000
+"""Logins that may be under way: anyone can begin one."""
 
 _TOUCHED_S = 60
 _NOBODY = b""
@@ -111,6 +115,9 @@ class Sessions:
         box = nonce + self._cipher().encrypt(nonce, json.dumps(said).encode(), _name(cookie) + what.encode())
         with self._log.entries.maintaining() as connection:
             connection.execute(delete(session).where(session.c.until_s <= now))
+            waiting = select(func.count()).select_from(session).where(session.c.what == "login")
+            if what == "login" and (connection.scalar(waiting) or 0) >= MOST_LOGINS:
+                raise Busy("too many logins have begun and not ended")
             values = {"name": _name(cookie), "what": what, "person": person, "until_s": until_s, "used_s": now}
             connection.execute(insert(session).values(**values, box=box))
         return cookie

@@ -200,6 +200,16 @@ CLOUDEVENT = {
     },
     "required": ["specversion", "type", "source", "id"],
 }
+PROPOSAL = obj(
+    {
+        "proposal": TEXT,
+        "hazard": TEXT,
+        "exercise": {"type": "boolean"},
+        "areas": rows(TEXT),
+        "until": TIME,
+        "by": MAYBE_TEXT,
+    }
+)
 EMERGENCY = obj(
     {
         "emergency": TEXT,
@@ -213,7 +223,7 @@ EMERGENCY = obj(
         "alone": {"type": "boolean"},
         "mistaken": {"type": "boolean"},
         "proposed": {
-            "anyOf": [{"type": "null"}, obj({"areas": rows(TEXT), "until": TIME, "by": MAYBE_TEXT})],
+            "anyOf": [{"type": "null"}, PROPOSAL],
             "description": "What waits for another officer's confirmation.",
         },
     }
