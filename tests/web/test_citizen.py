@@ -524,3 +524,17 @@ def test_an_override_that_opens_nothing_is_told_to_nobody_and_one_closed_before_
     assert client.call("POST", "/v1/overrides", {**life, "recipient": "aizu-city", "override": "o9"}).status == 201
     [told] = notices(client)
     assert told["over"] is False
+
+
+def test_who_comes_under_an_open_override_later_is_told_too(home: tuple[Town, Client]) -> None:
+    town, client = home
+    until = (town.now + timedelta(hours=5)).isoformat()
+    opened = {"kinds": ["safety.*"], "purposes": ["rescue"], "until": until, "reason": "the dyke may break"}
+    roster = {**opened, "basis": "roster", "areas": ["07202"], "recipient": "aizu-city"}
+    assert client.call("POST", "/v1/overrides", roster).status == 201
+    assert notices(client) == []
+    town.tell("roster.listed", person="hanako")
+    assert [row["reason"] for row in notices(client)] == ["the dyke may break"]
+    town.wait(timedelta(hours=6))
+    town.tell("roster.listed", person="taro")
+    assert notices(client, "taro") == []

@@ -86,7 +86,7 @@ class Notices:
             now = now if end.recorded_at is None else max(now, end.recorded_at)
             looking = _Looking(self._log, self._views, connection, end.position, ordinal, located=located)
             own = self._views.pointers.events(connection, ordinal, end.position)
-            rows = [*_acts(own, person), *_overrides(looking, now)]
+            rows = [*_acts(own, person), *_overrides(looking, own, now)]
             runs = [(run, looking.span(run), *looking.stood(run)) for run in _runs(looking.emergencies(), now)]
         for run, (after, before), covered, closed in runs:
             found = self._traces.of_person(person, after=after, before=before, limit=MOST_SIGHTINGS)
@@ -96,7 +96,7 @@ class Notices:
         return sorted(rows, key=lambda row: (row["since"], row["notice"]), reverse=True)
 
 
-def _overrides(looking: _Looking, now: datetime) -> Iterator[Row]:
+def _overrides(looking: _Looking, own: Sequence[Entry], now: datetime) -> Iterator[Row]:
     opened: dict[str, tuple[Entry, datetime]] = {}
     for entry in looking.said:
         name = str(entry.event.data.get("override"))
@@ -106,7 +106,8 @@ def _overrides(looking: _Looking, now: datetime) -> Iterator[Row]:
             opened[name] = opened[name][0], min(opened[name][1], entry.recorded_at)
     for name, (entry, until) in opened.items():
         data = entry.event.data
-        if not looking.concerned(entry):
+        later = [said.position for said in own if said.position > entry.position and said.recorded_at < until]
+        if not any(looking.concerned(entry, position) for position in (entry.position, *later)):
             continue
         english, japanese = _BASES[data["basis"]]
         yield {
@@ -189,20 +190,20 @@ class _Looking:
         """The positions between which the run's disclosures stand."""
         return max(self._position(run.since) - 1, 0), self._position(run.ended) + 1
 
-    def concerned(self, entry: Entry) -> bool:
-        """Whether an override was, when it was opened, for the person: listed, or on the roster in its areas (R14)."""
-        data = entry.event.data
+    def concerned(self, opened: Entry, position: int) -> bool:
+        """Whether an override was for the person at `position`: listed, or on the roster in its areas (R14)."""
+        data = opened.event.data
         listed = self._name in (data["persons"] or ())
-        reader = self._city(entry.position).recipients.get(data["recipient"])
+        reader = self._city(position).recipients.get(data["recipient"])
         right = reader is not None and not reader.retired and data["basis"] in reader.overrides
         if not right or reader is None or not (listed or data["basis"] == "roster"):
             return False
-        found = self._standing(entry.position)
-        if found is None or (data["basis"] == "roster" and not found[1].on_roster):
+        found, time = self._standing(position), self._log.recorded_at(self._connection, position)
+        if found is None or time is None or (data["basis"] == "roster" and not found[1].on_roster):
             return False
         own = tuple(area for area in reader.areas if area != "*")
-        near = "*" in reader.areas or _covered(found, own, entry.recorded_at)
-        return listed or (near and _covered(found, tuple(data["areas"] or ()), entry.recorded_at))
+        near = "*" in reader.areas or _covered(found, own, time)
+        return listed or (near and _covered(found, tuple(data["areas"] or ()), time))
 
 
 def _covered(found: tuple[Standing, Policy, Place | None], areas: tuple[str, ...], time: datetime) -> bool:
