@@ -251,7 +251,7 @@ def test_a_token_of_another_query_or_of_nobody_is_refused(home: Town) -> None:
         (other, consumer.tokens[0]),
         (QUERY, "00"),
         (QUERY, "x"),
-        (QUERY, consumer.tokens[0][:-2] + "00"),
+        (QUERY, consumer.tokens[0][:-2] + ("01" if consumer.tokens[0].endswith("00") else "00")),
     ):
         with pytest.raises(PayloadError, match="since"):
             home.hub.feeds.advance(query, token)

@@ -102,12 +102,12 @@ class Citizen:
         request = waiting.get(name) if isinstance(name, str) else None
         if request is None:
             raise Refused("nothing waits under this id; it may be answered already", rule="R8", path="request")
-        unique = self._log.keyring.digest("answer", person, request.id).hex()
-        if answer == "refuse":
-            return self._event("consent.declined", person, unique, {"request": request.id})
         fixed = {"uses", "ask", "data"} if request.type == "every_time" else set()
         if not isinstance(chosen, Mapping) or set(chosen) - (set(CHOSEN) - fixed):
             raise PayloadError(f"may say {', '.join(sorted(set(CHOSEN) - fixed))}", path="grant")
+        unique = self._log.keyring.digest("answer", person, request.id).hex()
+        if answer == "refuse":
+            return self._event("consent.declined", person, unique, {"request": request.id})
         data = {"grant": unique, **request.approval, **chosen}
         if request.type == "asked" and data.get("ask") is None:
             data["ask"] = self.ask_of(person, request.approval["to"].get("recipient"))

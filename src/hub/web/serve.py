@@ -26,8 +26,9 @@ from hub.web.gate import Gate
 from hub.web.protocol import Bounded
 
 _GRACE_S = 10
-_STARTED_S = 60
-"""How long a worker may not answer its parent: on a busy machine it starts slowly, and would be killed for ever."""
+_STARTED_S = 20
+"""How long a worker may not answer its parent: on a busy machine it starts slowly, and would be killed for ever. One
+that dies while it is asked is missed for as long."""
 _KEEP_ALIVE_S = 20
 _LONGEST_WAIT = 2048
 
