@@ -34,7 +34,7 @@ from hub.log.clock import SetClock
 from hub.scenario import SOURCE
 from worlds import DAWN
 
-PAIRS = int(os.environ.get("HUB_TEST_PAIRS", "1500"))
+PAIRS = int(os.environ.get("HUB_TEST_PAIRS", "2000"))
 CONTROL, TURNS = 600, 3
 WRITERS = READERS = 64
 FEW, EVERY = 2, 2

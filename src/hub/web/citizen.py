@@ -79,7 +79,7 @@ _CHOICE = spec.obj(
     {"grant": {"type": "object", "description": "What is granted otherwise than asked: modes, precision, an end …"}},
 )
 _ANSWERED = spec.obj(
-    {"request": spec.MAYBE_TEXT, "status": {"type": "string", "enum": ["approved", "refused", "rejected"]}},
+    {"request": spec.TEXT, "status": {"type": "string", "enum": ["approved", "refused", "rejected"]}},
     {"grant": spec.TEXT, "error": spec.ERROR},
 )
 _ROW: spec.Json = {"type": "object"}
@@ -197,7 +197,10 @@ def _with_request(choice: spec.Json) -> spec.Json:
 async def _answer(
     at: Door, request: Request, person: str, answers: list[Any]
 ) -> tuple[list[dict[str, Any]], int | None, PayloadError | Refused | None]:
-    """What became of each answer; the last position; the first error."""
+    """What became of each answer; the last position; the first error. Raises Problem where one has not the form."""
+    wrong = [error for number, said in enumerate(answers) for error in _misformed(said, f"answers[{number}]")]
+    if wrong:
+        raise Problem("not-read", "See errors.", wrong)
     judged = await at.read(partial(at.hub.citizen.answer, person, answers, located=_located(request)))
     by = entered(request)
     events = [_signed(event, by) for event in judged if isinstance(event, Event)]
@@ -206,8 +209,7 @@ async def _answer(
     for sent, found in zip(answers, judged, strict=True):
         result = next(taken) if isinstance(found, Event) else found
         error = result.error if isinstance(result, Result) else result
-        name = sent.get("request") if isinstance(sent, Mapping) else None
-        row: dict[str, Any] = {"request": name if isinstance(name, str) else None}
+        row: dict[str, Any] = {"request": sent["request"]}
         if error is not None:
             first = first or error
             row |= {"status": "rejected", "error": told(error)}
@@ -218,6 +220,19 @@ async def _answer(
             last = max(last or 0, result.position or 0)
         rows.append(row)
     return rows, last, first
+
+
+def _misformed(said: Any, path: str) -> list[dict[str, str]]:
+    if not isinstance(said, Mapping) or set(said) - {"request", "answer", "grant"}:
+        return [{"path": path, "reason": "is no answer: request, answer, grant"}]
+    found = []
+    if not isinstance(said.get("request"), str):
+        found.append({"path": f"{path}.request", "reason": "is missing or no text"})
+    if said.get("answer") not in ("approve", "refuse"):
+        found.append({"path": f"{path}.answer", "reason": "is neither approve nor refuse"})
+    if "grant" in said and not isinstance(said["grant"], Mapping):
+        found.append({"path": f"{path}.grant", "reason": "is no object"})
+    return found
 
 
 def _signed(event: Event, by: Any) -> Event:

@@ -53,6 +53,7 @@ class Door:
         self._reads = 0
         self._cipher = AESGCM(hub.log.keyring.secret(CITY, "position")[:32])
         hub.commits.observe = metrics.committed
+        hub.commits.erase = _both(hub.commits.erase, gate.sessions.erase)
         metrics.gauge("hub.queue.events", "Events that wait to be taken", "1", lambda: self.inlet.waiting)
         metrics.gauge("hub.queue.reads", "Reads that wait or run", "1", lambda: self._reads)
         metrics.gauge("hub.streams", "Streams that are open", "1", lambda: self.streams)
@@ -191,6 +192,16 @@ class Door:
     def positioned(self, position: int | None) -> dict[str, str]:
         """The header that a later read may give back as `Hub-At-Least`."""
         return {} if position is None else {"Hub-Position": self.seal(position)}
+
+
+def _both(
+    first: Callable[[Sequence[bytes]], None], second: Callable[[Sequence[bytes]], None]
+) -> Callable[[Sequence[bytes]], None]:
+    def told(digests: Sequence[bytes]) -> None:
+        first(digests)
+        second(digests)
+
+    return told
 
 
 def signed(admitted: Admitted, data: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from hub.identity.caller import ROLES, Caller
 from hub.log.log import Log
 from hub.log.recorder import Number
 from hub.log.sealing import CITY
+from hub.views.persons import person as person_table
 
 LOGIN_S = 600
 """How long a login may take at the provider."""
@@ -103,7 +104,7 @@ class Sessions:
         self._delete(cookie)
 
     def erase(self, persons: Iterable[bytes]) -> None:
-        """End the sessions of who was erased (R15). persons: digests of their ids."""
+        """Drop the sessions of who was erased (R15); none of them is found any more. persons: digests of their ids."""
         wanted = list(persons)
         with self._log.entries.maintaining() as connection:
             for at in range(0, len(wanted), 500):
@@ -126,9 +127,10 @@ class Sessions:
         if len(cookie) > 100:
             return None
         query = select(session).where(session.c.name == _name(cookie), session.c.what == what)
+        gone = select(person_table.c.erased).where(person_table.c.digest == session.c.person)
         with self._log.entries.snapshot() as (connection, _):
-            row = connection.execute(query).first()
-        if row is None or row.until_s <= self._now():
+            row = connection.execute(query.add_columns(gone.scalar_subquery().label("erased"))).first()
+        if row is None or row.until_s <= self._now() or row.erased is not None:
             return None
         try:
             opened = self._cipher().decrypt(row.box[:12], row.box[12:], _name(cookie) + what.encode())
