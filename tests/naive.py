@@ -7,10 +7,11 @@ where this reading and `hub.rules` differ, one of the two is wrong. Rule numbers
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -413,13 +414,29 @@ class Naive:
         return None if parent.data.get("ask") == "every_time" else "R8 approves no every_time grant"
 
     def refused_emergency(self, now: Now, kind: str, data: Data) -> str | None:
-        """R1a: a drill never becomes real by an amendment, nor the other way round."""
+        """R1a: a drill never becomes real by an amendment, nor the other way round; what is confirmed has to wait."""
         if kind != "emergency.declared":
             return None
+        if data.get("confirms") is not None and data["confirms"] != self.proposal(now.d, data["emergency"]):
+            return "R1a confirms another proposal"
         for earlier in self.entries(now.d, "emergency.declared"):
             same = earlier.data["emergency"] == data["emergency"]
             if same and bool(earlier.data.get("exercise")) != bool(data.get("exercise")):
                 return "R1a changes its exercise"
+        return None
+
+    def proposal(self, d: int, emergency: str) -> str | None:
+        """What stands for the proposal that waits under the id; None where none does."""
+        kinds = [f"emergency.{what}" for what in ("proposed", "declared", "lifted", "rejected")]
+        for entry in reversed(self.entries(d, *kinds)):
+            if entry.data["emergency"] != emergency:
+                continue
+            if entry.kind != "emergency.proposed":
+                return None
+            times = [moment(entry.data["until"]), entry.recorded_at]
+            parts = [*entry.data["areas"], *(time.astimezone(UTC).isoformat() for time in times), entry.data["hazard"]]
+            parts.append(str(bool(entry.data.get("exercise"))))
+            return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
         return None
 
     def refused_override(self, now: Now, kind: str, data: Data) -> str | None:
