@@ -3,7 +3,7 @@ WORKDIR /build
 COPY . .
 RUN python -m venv /opt/hub \
  && /opt/hub/bin/pip install --no-cache-dir --require-hashes -r requirements.txt \
- && /opt/hub/bin/pip install --no-cache-dir --no-deps --no-build-isolation . ./connectors/jma
+ && /opt/hub/bin/pip install --no-cache-dir --no-deps --no-build-isolation . ./connectors/*
 
 FROM python:3.11-slim
 COPY --from=build /opt/hub /opt/hub

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 OPENID := tests/servers/openid
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PACKAGES := -e . -e connectors/jma
+PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 
 .PHONY: help demo test test-servers check format lock clean
 

@@ -23,7 +23,7 @@ from hub.scenario import World
 from hub.schemas import packaged
 from hub.views.views import TABLES
 
-TELEGRAMS = Path(__file__).parents[1] / "connectors" / "jma" / "tests" / "telegrams"
+TELEGRAMS = Path(__file__).parents[1] / "connectors" / "jma" / "goldens"
 SECRET = "090-1234-5678"
 
 Run = Callable[..., tuple[int, str, str]]

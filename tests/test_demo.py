@@ -26,7 +26,7 @@ from hub.hub import areas as city_areas
 from hub.log.clock import SetClock
 
 MASTER = bytes(32)
-FAR = Path(__file__).parents[1] / "connectors" / "jma" / "tests" / "telegrams" / "08-far.xml"
+FAR = Path(__file__).parents[1] / "connectors" / "jma" / "goldens" / "08-far.xml"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from hub.log.sealing import parked_key
 from hub.scenario import SOURCE
 from hub.views.links import severed
 from hub.waiting import KEPT, Waiting, waiting
-from hub.web.quarantine import translate
+from hub.web.quarantine import translator
 
 SECRET = "the key is under the pot, ZQX-7731"
 REF = "careyell-user-55QZ81"
@@ -293,7 +293,7 @@ def test_a_fact_is_refused_at_its_entry_as_at_any_door_and_goes_to_the_quarantin
     assert (item.via, item.kind, item.rule, item.path) == ("events", "safety.answered", "R17", "exercise")
     assert home.hub.waiting.count() == 0
     home.tell("emergency.lifted", emergency="e")
-    [result] = home.hub.quarantine.replay(item.item, translate)
+    [result] = home.hub.quarantine.replay(item.item, translator(home.hub.plugins))
     assert result.status == "accepted"
     [_, entry] = entered(home)
     assert (entry.event.exercise, entry.event.data["note"]) == (True, SECRET)
@@ -309,7 +309,9 @@ def test_digits_and_times_of_a_fact_that_waited_are_as_they_came(home: Town) -> 
     link(home)
     home.tell("emergency.lifted", emergency="e")
     [item] = home.hub.quarantine.items()
-    assert [result.status for result in home.hub.quarantine.replay(item.item, translate)] == ["accepted"]
+    assert [result.status for result in home.hub.quarantine.replay(item.item, translator(home.hub.plugins))] == [
+        "accepted"
+    ]
     with home.hub.log.entries.snapshot() as (connection, end):
         entry = home.hub.log.read(connection, [end.position])[end.position]
     assert isinstance(entry, Entry)
@@ -790,7 +792,7 @@ def test_an_import_says_what_waits(home: Town, tmp_path: Path) -> None:
     from hub.importing import import_files
 
     class Care:
-        name, source, kinds = "care", "careyell", ("safety.answered",)
+        name, source, kinds, quality = "care", "careyell", ("safety.answered",), dict[str, str]()
 
         def translate(self, payload: bytes) -> Translation:
             data = {"status": payload.decode()}

@@ -14,7 +14,7 @@ from hub import quarantine
 from hub.errors import PayloadError
 from hub.log.sealing import Gone, parked_key
 from hub.quarantine import KEPT, Refusal
-from hub.web.quarantine import translate
+from hub.web.quarantine import translator
 
 SECRET = b"hypertension of Hanako Sato, 090-1234-5678"
 
@@ -86,7 +86,7 @@ def test_a_mended_item_is_taken_and_gone(home: Town) -> None:
     [item] = home.hub.quarantine.keep([refusal()])
     assert home.hub.quarantine.open(item)[2] == event_payload("s1", status="fine")
 
-    [result] = home.hub.quarantine.replay(item, translate, event_payload("s1"))
+    [result] = home.hub.quarantine.replay(item, translator(home.hub.plugins), event_payload("s1"))
 
     assert result.status == "accepted"
     assert home.hub.quarantine.items() == []
@@ -98,16 +98,16 @@ def test_a_mended_item_is_taken_and_gone(home: Town) -> None:
 def test_an_item_that_is_refused_again_stays_with_the_new_reason(home: Town) -> None:
     [item] = home.hub.quarantine.keep([refusal("s9", person="nobody", payload=event_payload("s9", "nobody"))])
 
-    [result] = home.hub.quarantine.replay(item, translate)
+    [result] = home.hub.quarantine.replay(item, translator(home.hub.plugins))
     assert result.status == "refused"
     assert [i.reason for i in home.hub.quarantine.items()] == ["no such person is enrolled"]
 
     with pytest.raises(PayloadError):
-        home.hub.quarantine.replay(item, translate, b"{")
+        home.hub.quarantine.replay(item, translator(home.hub.plugins), b"{")
     assert [i.reason for i in home.hub.quarantine.items()] == ["is no JSON, at line 1, column 2"]
 
     home.tell("person.enrolled", person="nobody", areas=[])
-    [result] = home.hub.quarantine.replay(item, translate)
+    [result] = home.hub.quarantine.replay(item, translator(home.hub.plugins))
     assert result.status == "accepted"
 
 
@@ -216,14 +216,13 @@ def test_two_hubs_share_it(home: Town, open_town: Callable[[Path], object]) -> N
 
 
 def test_what_an_import_refuses_is_kept_and_can_be_replayed(home: Town, tmp_path: Path) -> None:
-    from hub.connector import find
     from hub.importing import import_files
 
     bad = tmp_path / "bad.xml"
     bad.write_bytes(b"<Report>" + SECRET)
-    assert [done.status for done in import_files(home.hub, find("jma"), [bad])] == ["refused"]
+    assert [done.status for done in import_files(home.hub, home.hub.plugins.find("jma"), [bad])] == ["refused"]
 
     [item] = home.hub.quarantine.items()
     assert (item.via, item.source) == ("import:jma", "jma")
     with pytest.raises(PayloadError):
-        home.hub.quarantine.replay(item.item, translate)
+        home.hub.quarantine.replay(item.item, translator(home.hub.plugins))

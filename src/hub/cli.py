@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hub.hub import Hub
     from hub.identity.settings import Identity
     from hub.log.clock import Clock, SetClock
+    from hub.plugins import Plugins
     from hub.web.gate import Gate
 
 DATABASE = "HUB_DATABASE_URL"
@@ -30,6 +31,7 @@ MASTER_KEY = "HUB_MASTER_KEY_FILE"
 POLICY = "HUB_HAZARD_POLICY"
 IDENTITY = "HUB_IDENTITY"
 RETENTION = "HUB_RETENTION"
+CONNECTORS = "HUB_CONNECTORS"
 DEFAULT_DATABASE = "sqlite:///hub-data/hub.sqlite3"
 
 app = typer.Typer(
@@ -137,6 +139,13 @@ def _retention(path: str | None) -> Any:
         raise Misuse(f"{RETENTION} names no file that can be read") from None
 
 
+def _plugins(path: str | None = None) -> Plugins:
+    from hub.plugins import Plugins, load
+
+    path = path or os.environ.get(CONNECTORS)
+    return Plugins() if path is None else load(Path(path), os.environ)
+
+
 @dataclass(frozen=True)
 class _Opening:
     """How a hub is opened; a fresh process can be handed it."""
@@ -145,6 +154,7 @@ class _Opening:
     master_file: str | None = None
     policy_file: str | None = None
     retention_file: str | None = None
+    connectors_file: str | None = None
 
     def __call__(self, clock: Clock | None = None) -> Hub:
         """The hub, on the machine's clock. A database that replays the past goes on at its own last time."""
@@ -152,14 +162,15 @@ class _Opening:
         from hub.log.clock import SetClock, WatchedClock
 
         master, policy = _key_file(self.master_file), _policy(self.policy_file)
-        keeps = _retention(self.retention_file)
+        keeps, plugins = _retention(self.retention_file), _plugins(self.connectors_file)
         clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-        hub = Hub.open(self.url, clock, master=master, policy=policy, retention_policy=keeps)
+        options: dict[str, Any] = {"master": master, "policy": policy, "retention_policy": keeps, "plugins": plugins}
+        hub = Hub.open(self.url, clock, **options)
         if hub.simulated and not isinstance(clock, SetClock):
             with hub.log.entries.snapshot() as (_, end):
                 last = end.recorded_at or datetime.now(UTC)
             hub.close()
-            hub = Hub.open(self.url, SetClock(last), master=master, policy=policy, retention_policy=keeps)
+            hub = Hub.open(self.url, SetClock(last), **options)
         return hub
 
 
@@ -170,7 +181,7 @@ def _opening(database: str | None, *, create: bool) -> _Opening:
     url = database or DEFAULT_DATABASE
     if not create and not Path(parse_url(url).database or "").exists():
         raise Misuse("there is no database yet; run: hub init")
-    return _Opening(url, os.environ.get(MASTER_KEY), os.environ.get(POLICY), os.environ.get(RETENTION))
+    return _Opening(url, *(os.environ.get(name) for name in (MASTER_KEY, POLICY, RETENTION, CONNECTORS)))
 
 
 @contextmanager
@@ -290,12 +301,11 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Take in files of a source. A payload that was received before changes nothing."""
-    from hub.connector import find
     from hub.errors import Misuse
     from hub.importing import import_files
     from hub.log.clock import SetClock
 
-    plugin = find(connector)
+    plugin = _plugins().find(connector)
     clock = SetClock(datetime(1970, 1, 1, tzinfo=UTC)) if simulate else None
     refused = False
     with _hub(database, clock=clock, create=True) as hub:
@@ -584,14 +594,13 @@ def clock_accept(database: Database = None) -> None:
 @connectors_app.command("list")
 def connectors_list(as_json: Json = False) -> None:
     """The connectors that are installed, and those that do not load."""
-    from hub.connector import installed
-
-    rows = installed()
+    found = _plugins().installed()
+    rows = [(c.name, list(c.plugin.kinds) if c.plugin else [], c.error) for c in found]
     if as_json:
-        _print_json(rows)
+        _print_json([{"name": name, "kinds": kinds, "error": error} for name, kinds, error in rows])
         return
-    for row in rows:
-        _say(f"{row['name']:12}{', '.join(row['kinds']) if row['error'] is None else 'does not load: ' + row['error']}")
+    for name, kinds, error in rows:
+        _say(f"{name:12}{', '.join(kinds) if error is None else 'does not load: ' + error}")
 
 
 @export_app.command("consents")

@@ -5,6 +5,8 @@
     ├── Refused        a rule says no: the caller changes the request or gives up
     │   └── Conflict   the id is taken by other content: the author chooses another id
     ├── Busy           the same call later will do
+    │   └── Unavailable  a source does not answer now: it is asked again later
+    ├── Unsigned       a webhook is not signed by its source: nothing of it is read
     ├── Misuse         a setting or a command is wrong: the operator mends it
     └── Tampered       the log does not prove itself: stop, wake a human
 
@@ -57,6 +59,21 @@ class Conflict(Refused):
 
 class Busy(HubError):
     """Nothing is wrong with the call; the same call later will do."""
+
+
+class Unavailable(Busy):
+    """A source cannot be asked now; the hub asks again later.
+
+    retry_after_s: in how many seconds at the earliest, where the source says so.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
+
+
+class Unsigned(HubError):
+    """A webhook's signature is missing or wrong. Nothing of it is read, and nobody is told which of the two."""
 
 
 class Misuse(HubError):

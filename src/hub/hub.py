@@ -29,6 +29,7 @@ from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
+from hub.plugins import Plugins
 from hub.quarantine import Quarantine
 from hub.records import Records
 from hub.retention import Retention, RetentionPolicy
@@ -60,6 +61,7 @@ class Hub:
     retention: Retention
     waiting: Waiting
     linking: Linking
+    plugins: Plugins
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -72,15 +74,18 @@ class Hub:
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
         retention_policy: RetentionPolicy | None = None,
+        plugins: Plugins | None = None,
         durable: bool = True,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
         master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
-        database, which is made where there is none. durable: False for a hub that is thrown away. Raises Misuse.
+        database, which is made where there is none. plugins: the connectors, with what was set for each. durable:
+        False for a hub that is thrown away. Raises Misuse.
         """
         path = Path(parse_url(url).database or "")
-        schemas = schemas or packaged()
+        plugins = plugins or Plugins()
+        schemas = schemas or plugins.extend(packaged())
         engine = open_database(path, durable=durable)
         keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
         keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
@@ -110,6 +115,7 @@ class Hub:
             retention=Retention(log, views, retention_policy or default_retention(schemas)),
             waiting=waiting,
             linking=linking,
+            plugins=plugins,
             engines=(engine, keys),
         )
         hub._finish_erasures()

@@ -70,11 +70,25 @@ class Schemas:
 
     def __init__(self, files: Iterable[tuple[str, bytes]]) -> None:
         """files: name and content of each schema file. Raises Misuse for a file that is none."""
+        self._files = dict(files)
         self._versions: dict[str, dict[int, Kind]] = {}
-        for name, content in files:
+        for name, content in self._files.items():
             kind = _read(name, content)
             self._versions.setdefault(kind.name, {})[kind.version] = kind
         self._newest = {name: found[max(found)] for name, found in self._versions.items()}
+
+    def extended(self, files: Iterable[tuple[str, bytes]]) -> Schemas:
+        """These and the facts of a connector's own files. Raises Misuse for one that is none, or that is another's."""
+        added = dict(files)
+        if not added:
+            return self
+        for name, content in added.items():
+            kind = _read(name, content)
+            if kind.category != "fact":
+                raise Misuse(f"{name}: a connector brings kinds of facts only")
+            if self._files.get(name, content) != content or (kind.name in self._newest and name not in self._files):
+                raise Misuse(f"{name}: this kind is the hub's own already")
+        return Schemas((self._files | added).items())
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(sorted(self._newest.values(), key=lambda kind: kind.name))

@@ -17,7 +17,7 @@ from conftest import Town
 from doors import Client, cloudevent, confirm, served
 from hub.areas import mesh
 
-TELEGRAM = Path(__file__).parents[2] / "connectors/jma/tests/telegrams/02-full.xml"
+TELEGRAM = Path(__file__).parents[2] / "connectors/jma/goldens/02-full.xml"
 VIEW = "/v1/views/aizu-city"
 
 

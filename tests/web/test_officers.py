@@ -20,7 +20,7 @@ from hub.identity.settings import Officers
 FIRST, SECOND = "officer:officer-1", "officer:officer-2"
 FLOOD = {"hazard": "flood", "areas": ["07202"]}
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
-TELEGRAM = Path(__file__).parents[2] / "connectors/jma/tests/telegrams/02-full.xml"
+TELEGRAM = Path(__file__).parents[2] / "connectors/jma/goldens/02-full.xml"
 
 Serve = Callable[..., AbstractContextManager[Client]]
 

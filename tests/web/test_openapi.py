@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from conftest import Town
 from doors import Client, asker, cloudevent, confirm, served
 
-TELEGRAM = Path(__file__).parents[2] / "connectors/jma/tests/telegrams/02-full.xml"
+TELEGRAM = Path(__file__).parents[2] / "connectors/jma/goldens/02-full.xml"
 SURFACE = """
 POST /events · POST /connectors/{name} · PUT /persons/{person} · DELETE /persons/{person}
 GET /persons/{person}/grants · POST /persons/{person}/grants · DELETE /persons/{person}/grants/{grant}

@@ -19,7 +19,7 @@ from hub.schemas import Schemas
 from hub_connector_jma import JMA
 
 HERE = Path(__file__).parent
-TELEGRAMS = HERE / "telegrams"
+TELEGRAMS = HERE.parent / "goldens"
 REPOSITORY = HERE.parents[2]
 JMA_DATA = REPOSITORY.parent / "shared" / "data" / "1-jma"
 SCHEMA = REPOSITORY / "schemas" / "avro" / "hazard.reported.1.avsc"

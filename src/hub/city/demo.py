@@ -17,13 +17,13 @@ from typing import Any
 
 from rich.console import Console
 
-from hub import connector
 from hub.audit import Reason
 from hub.city import offers, proof
 from hub.city.look import Look, counted
 from hub.city.offers import CITY, HANAKO, JST, NONE, READERS, SHARES, Reader
 from hub.city.people import LATE, QUAKE, Batch, City, own_telegram
 from hub.city.screen import ASKS, KINDS, LEVELS, REASONS, Screen
+from hub.connector import Translation
 from hub.disclosure import Query
 from hub.errors import Conflict, Misuse, PayloadError
 from hub.events import LOCATION, Event
@@ -47,7 +47,7 @@ def run(
     """
     if not hub.empty:
         raise Misuse("the demonstration needs an empty database")
-    said = connector.find("jma").translate(telegram if telegram is not None else own_telegram())
+    said = hub.plugins.find("jma").translate(telegram if telegram is not None else own_telegram())
     quake = (said.reported_at or QUAKE).astimezone(UTC)
     if not 1970 < quake.year < 9999:
         raise PayloadError("is no time that a day can be simulated around", path="ReportDateTime")
@@ -165,7 +165,7 @@ class _Demo:
         for reader in self.screen.track(READERS, "閲覧", "looking"):
             self.views[phase][reader.key] = self._read(reader)
 
-    def telegram(self, said: connector.Translation, *, own: bool) -> None:
+    def telegram(self, said: Translation, *, own: bool) -> None:
         """The telegram arrives; the hazard policy decides what follows."""
         self.clock.set(self.city.quake)
         self.screen.section("気象庁の電文", "A telegram of the JMA", self.city.quake)

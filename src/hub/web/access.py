@@ -22,7 +22,6 @@ from typing import Any, Literal, cast, get_args
 
 from fastapi import Request
 
-from hub.connector import find
 from hub.errors import Misuse, Refused
 from hub.events import CONTROLS, Event
 from hub.identity.caller import ROLES, Caller, Role
@@ -208,7 +207,7 @@ async def admitted(request: Request, caller: Caller, route: str) -> Admitted | N
     params = request.path_params
     for role in sorted(caller.roles, key=ROLES.index):
         cell = cells.get(role, "-")
-        if cell in ("any", "each") or (cell in ("own", "act") and _own(caller, role, params)):
+        if cell in ("any", "each") or (cell in ("own", "act") and _own(request, caller, role, params)):
             return Admitted(caller=caller, role=role)
     if "citizen" in caller.roles and cells.get("citizen") == "act":
         person = params.get("person", "")
@@ -217,22 +216,23 @@ async def admitted(request: Request, caller: Caller, route: str) -> Admitted | N
     return None
 
 
-def _own(caller: Caller, role: Role, params: Mapping[str, Any]) -> bool:
+def _own(request: Request, caller: Caller, role: Role, params: Mapping[str, Any]) -> bool:
     match role:
         case "citizen":
             return caller.person is not None and params.get("person") == caller.person
         case "source":
-            return caller.source is not None and caller.source == _source_of(params)
+            return caller.source is not None and caller.source == _source_of(request, params)
         case _:
             return caller.recipient is not None and params.get("recipient") == caller.recipient
 
 
-def _source_of(params: Mapping[str, Any]) -> str | None:
+def _source_of(request: Request, params: Mapping[str, Any]) -> str | None:
     """The source that a path is about: named, or that of the connector that is named."""
     if "name" not in params:
         return params.get("source")
     with suppress(Misuse):
-        return find(params["name"]).source
+        source: str = request.app.state.door.hub.plugins.find(params["name"]).source
+        return source
     return None
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from hub.connector.json import parse
 from hub.errors import PayloadError
 from hub.web.problems import Problem
 
@@ -84,39 +85,6 @@ def _unpacked(packed: bytes, limit: int) -> bytes:
 
 def _too_large(limit: int) -> Problem:
     return Problem("too-large", f"At most {limit // 1024} KiB are taken at once; send smaller pieces.", headers=_CLOSE)
-
-
-def parse(body: bytes | str) -> Any:
-    """The JSON that `body` says, strictly: UTF-8, no name twice, numbers with their digits (Decimal).
-
-    Raises PayloadError.
-    """
-    try:
-        text = body.decode("utf-8") if isinstance(body, bytes) else body
-    except UnicodeDecodeError:
-        raise PayloadError("is not UTF-8") from None
-    try:
-        return _decoder.decode(text)
-    except json.JSONDecodeError as error:
-        raise PayloadError(f"is no JSON, at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise PayloadError("is nested too deeply") from None
-    except (ValueError, InvalidOperation):  # a number of thousands of digits
-        raise PayloadError("holds a number that is out of range") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise PayloadError("says a name twice in one object")
-    return found
-
-
-def _constant(_: str) -> Any:
-    raise PayloadError("holds a number that JSON does not have")
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, parse_constant=_constant)
 
 
 async def json_object(request: Request, *, optional: bool = False) -> dict[str, Any]:

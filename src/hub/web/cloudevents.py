@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hub.codec import is_id, parse_time
+from hub.connector.json import parse
 from hub.errors import PayloadError
 from hub.events import Event
 from hub.web import bodies
@@ -60,7 +61,7 @@ class Sent:
 def structured(body: bytes) -> Sent:
     """One event in the JSON format."""
     try:
-        said = bodies.parse(body)
+        said = parse(body)
     except PayloadError as error:
         raise Problem("not-read", "The body cannot be read.", [{"path": "", "reason": error.reason}]) from None
     return sent(said)
@@ -69,7 +70,7 @@ def structured(body: bytes) -> Sent:
 def batch(body: bytes) -> list[Sent]:
     """The events of a JSON array."""
     try:
-        said = bodies.parse(body)
+        said = parse(body)
     except PayloadError as error:
         raise Problem("not-read", "The body cannot be read.", [{"path": "", "reason": error.reason}]) from None
     if not isinstance(said, list):
@@ -85,7 +86,7 @@ def ndjson(body: bytes) -> list[Sent]:
     found = []
     for line in lines:
         try:
-            found.append(sent(bodies.parse(line)))
+            found.append(sent(parse(line)))
         except PayloadError as error:
             found.append(Sent(Unread(error), line))
     return found
@@ -104,7 +105,7 @@ def binary(headers: Mapping[str, str], body: bytes) -> Sent:
         said["exercise"] = {"true": True, "false": False}.get(said["exercise"], said["exercise"])
     if body:
         try:
-            said["data"] = bodies.parse(body)
+            said["data"] = parse(body)
         except PayloadError as error:
             return Sent(_unread(said, PayloadError(error.reason, path="data")), said)
     return sent(said)
@@ -136,7 +137,7 @@ def sent(said: Any) -> Sent:
 
 def events_of(payload: bytes) -> list[Event]:
     """The event of one structured CloudEvent that was kept. Raises PayloadError."""
-    return [_event(bodies.parse(payload))]
+    return [_event(parse(payload))]
 
 
 def _unread(said: Any, error: PayloadError) -> Unread:
@@ -218,7 +219,7 @@ def _data(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _packed(said: Any) -> Any:
     try:
-        return bodies.parse(base64.b64decode(said, validate=True))
+        return parse(base64.b64decode(said, validate=True))
     except (TypeError, ValueError, binascii.Error):
         raise PayloadError("is no base64", path="data_base64") from None
     except PayloadError as error:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hub.codec import is_id
-from hub.connector import Connector, find
+from hub.connector import Connector
 from hub.errors import Misuse, PayloadError, Refused
 from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
@@ -262,7 +262,7 @@ async def post_payload(request: Request, name: str) -> Response:
     at, caller = door(request), entered(request).caller
     at.inlet.check()
     try:
-        plugin = find(name)
+        plugin = at.hub.plugins.find(name)
     except Misuse:
         raise Problem("not-found", "No connector of this name is installed here.") from None
     payload = await bodies.read(request)

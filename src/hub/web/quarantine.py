@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from hub.canonical import timestamp
-from hub.connector import find
 from hub.errors import Misuse, PayloadError
 from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
-from hub.quarantine import Item
+from hub.plugins import Plugins
+from hub.quarantine import Item, Translate
 from hub.web import bodies, cloudevents, spec
 from hub.web.door import door, said
 from hub.web.gate import entered
@@ -45,15 +45,22 @@ _RESULT = spec.obj(
 _PAYLOAD: spec.Responses = {200: {"description": "As it was sent", "content": {"application/octet-stream": {}}}}
 
 
-def translate(via: str, payload: bytes) -> list[Event]:
-    """The events of a payload that came by a door. Raises PayloadError."""
-    door_name, _, name = via.partition(":")
-    if door_name == "events":
-        return cloudevents.events_of(payload)
-    try:
-        return list(find(name).translate(payload).events)
-    except Misuse:
-        raise PayloadError("came by a connector that is not installed here any more") from None
+def translator(plugins: Plugins) -> Translate:
+    """What reads the payload of an item: its door, or its connector as it is installed now."""
+
+    def translate(via: str, payload: bytes) -> list[Event]:
+        door_name, _, name = via.partition(":")
+        if door_name == "events":
+            return cloudevents.events_of(payload)
+        try:
+            translation = plugins.find(name).translate(payload)
+        except Misuse:
+            raise PayloadError("came by a connector that is not installed here any more") from None
+        for rejected in translation.rejected:
+            raise rejected.error
+        return list(translation.events)
+
+    return translate
 
 
 @router.get(
@@ -133,7 +140,7 @@ async def post_item(request: Request, item: str) -> Response:
     def work() -> list[dict[str, Any]]:
         _open(at.hub, item)
         rows = []
-        for result in at.hub.quarantine.replay(item, translate, mended or None, allow=allow):
+        for result in at.hub.quarantine.replay(item, translator(at.hub.plugins), mended or None, allow=allow):
             row: dict[str, Any] = {"id": result.event.id, "status": result.status}
             if result.error is not None:
                 row |= {"status": "rejected", "error": told(result.error)}

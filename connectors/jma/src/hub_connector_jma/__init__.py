@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hub.connector import Translation
-from hub.events import Event
+from hub.connector import UNSET, Event, Settings, Translation
+from hub.connector.xml import Node, fingerprint
 from hub_connector_jma import earthquake
-from hub_connector_jma.telegram import HEAD, SEISMOLOGY, Node, fingerprint, read
+from hub_connector_jma.telegram import HEAD, SEISMOLOGY, read
 
 SOURCE = "jma"
 KIND = "hazard.reported"
@@ -35,6 +35,19 @@ class JMA:
     name = "jma"
     source = SOURCE
     kinds: Sequence[str] = (KIND,)
+    quality: Mapping[str, str] = {
+        "refs": "exempt: a telegram is about no person",
+        "corrections": "done",
+        "drills": "done",
+        "signature": "exempt: telegrams come as files or by a relay that shows a token",
+        "polling": "exempt: telegrams are brought",
+        "hostile": "done",
+        "measured": "done",
+        "documented": "done",
+    }
+
+    def __init__(self, settings: Settings = UNSET) -> None:
+        """There is nothing to set."""
 
     def translate(self, payload: bytes) -> Translation:
         """One event for an earthquake telegram, else nothing and why. Raises PayloadError."""

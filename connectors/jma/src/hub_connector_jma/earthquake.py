@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hub.errors import PayloadError
-from hub_connector_jma.telegram import BASIS, Node
+from hub.connector import PayloadError
+from hub.connector.xml import Node
+from hub_connector_jma.telegram import BASIS
 
 LEVELS = frozenset(("0", "1", "2", "3", "4", "5-", "5+", "6-", "6+", "7"))
 UNRECEIVED = "5-?"
