@@ -1,0 +1,48 @@
+"""The app's own words, and what they are here. What a kind has no word for is kept in the note, in these words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SAFETY: Mapping[str, tuple[str, str | None]] = {
+    "safe": ("safe", None),
+    "safe_evacuated": ("safe", "無事(避難済み)"),
+    "safe_no_utilities": ("safe", "無事(停電・断水など)"),
+    "minor_injury": ("injured", "軽傷"),
+    "serious_injury": ("need_help", "重傷"),
+    "unwell": ("need_help", "体調不良"),
+    "need_rescue": ("need_help", "救助が必要"),
+    "trapped": ("need_help", "閉じ込め"),
+    "isolated": ("need_help", "孤立"),
+    "need_supplies": ("need_help", "水・食料・薬が必要"),
+    "unreachable": ("unknown", "連絡がつかない"),
+    "unknown": ("unknown", None),
+}
+"""Of each status the kind's, and what the note keeps. Whoever cannot help themselves needs help, hurt or not."""
+
+EVACUATION: Mapping[str, tuple[str, str | None]] = {
+    "home": ("at_home", None),
+    "preparing": ("at_home", "避難の準備中"),
+    "upstairs": ("at_home", "自宅の上階へ避難(垂直避難)"),
+    "returned": ("at_home", "避難先から帰宅"),
+    "moving": ("moving", None),
+    "shelter": ("at_shelter", None),
+    "relatives": ("elsewhere", "親戚・知人宅"),
+    "hotel": ("elsewhere", "ホテル・旅館"),
+    "in_car": ("elsewhere", "車中泊"),
+    "elsewhere": ("elsewhere", None),
+}
+
+TRANSPORT = {"requested": True, "cancelled": False}
+
+ORIGINAL = "アプリでの区分"
+
+
+def kept(words: str | None, code: str) -> str | None:
+    """The line of the note that keeps the app's own status."""
+    return None if words is None else f"{ORIGINAL}: {words} ({code})"
+
+
+def together(*lines: str | None) -> str | None:
+    """The lines that there are, as one text; None where there is none."""
+    return "\n".join(line for line in lines if line) or None
