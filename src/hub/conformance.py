@@ -30,7 +30,19 @@ from typing import Any, ClassVar
 from hub import plugins
 from hub.canonical import timestamp
 from hub.codec import is_id
-from hub.connector import GROUP, QUALITY, Connector, Measures, Polls, Request, Schemed, Translation, Verifies
+from hub.connector import (
+    GROUP,
+    QUALITY,
+    UNSET,
+    Connector,
+    Measures,
+    Polls,
+    Request,
+    Schemed,
+    Settings,
+    Translation,
+    Verifies,
+)
 from hub.errors import Misuse, PayloadError, Unsigned
 from hub.events import Event
 from hub.schemas import Schemas, packaged
@@ -88,9 +100,9 @@ def package(path: Path) -> Package:
     return Package(path=path, name=name, connector=connector, payloads=payloads)
 
 
-def _settings(path: Path, name: str) -> plugins.Settings:
+def _settings(path: Path, name: str) -> Settings:
     file = path / "goldens" / "settings.toml"
-    return plugins.load(file, {}).setting(name).settings if file.exists() else plugins.Settings()
+    return plugins.load(file, {}).setting(name).settings if file.exists() else UNSET
 
 
 def _is_payload(file: Path) -> bool:

@@ -70,12 +70,13 @@ def _json(payload: bytes) -> Iterator[Spoilt]:
     if not isinstance(said, dict | list):
         return
     leaves = _spread(list(_leaves(said)))
+    values: list[Any] = [PLANTED, NUMBER, -1, "", None, [], {PLANTED: PLANTED}, True]
     for steps in leaves:
         where = ".".join(map(str, steps))
-        for value in (PLANTED, NUMBER, -1, "", None, [], {PLANTED: PLANTED}, True):
+        for value in values:
             yield Spoilt(f"{where} = {type(value).__name__}", _with(said, steps, value), field=True)
         yield Spoilt(f"{where} taken out", _with(said, steps, _GONE), field=True)
-    yield Spoilt("a field more", _with(said, leaves[0][:-1] + (PLANTED,), 1) if leaves else payload)
+    yield Spoilt("a field more", _with(said, (*leaves[0][:-1], PLANTED), 1) if leaves else payload)
 
 
 _GONE = object()
