@@ -1,7 +1,7 @@
 """The citizens' personal disaster app (マイハザード): its export format `myhazard/1`, as README.md describes it.
 
-    webhook, file: one record, or an envelope of records --+
-    updates of the API: pages, each an envelope -----------+--> translate
+webhook, file: one record, or an envelope of records --+
+updates of the API: pages, each an envelope -----------+--> translate
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
 from hub.connector import (
     UNSET,
@@ -26,14 +26,15 @@ from hub.connector import (
 )
 from hub.connector.json import Field, read
 from hub_connector_myhazard import records, updates, walk
-from hub_connector_myhazard.alone import FORMAT, alone
 from hub_connector_myhazard.locations import LOCATION, SOURCE
+from hub_connector_myhazard.parts import FORMAT, pieces
 
 __all__ = ["MyHazard"]
 
 TIMESTAMP, SIGNATURE = "myhazard-timestamp", "myhazard-signature"
 _STAMP = re.compile(r"[0-9]{1,20}")
 _MOST_SIGNATURES = 4
+MOST_REJECTED = 5_000
 
 
 class MyHazard:
@@ -72,12 +73,12 @@ class MyHazard:
         root = read(payload)
         if root.need("format").text() != FORMAT:
             raise root.need("format").wrong(f"is not {FORMAT}, the only one that is read")
-        if root.optional("records") is None:
-            return _told(list(records.read(root)), "the record holds nothing to record")
+        if "records" not in root.value:
+            said = records.read(root)
+            return _told(said.events, said.rejected, None)
         generated = root.optional("generated_at")
         reported_at = None if generated is None else generated.time()
-        said = [part for record in root.need("records").items() for part in _read(record)]
-        return _told(said, "the envelope holds no record", reported_at)
+        return _told(*_every(root.need("records")), reported_at)
 
     def verify(self, request: Request) -> None:
         """Return if one of the signatures is that of timestamp and body. Raises Unsigned."""
@@ -93,7 +94,9 @@ class MyHazard:
 
     def poll(self, state: str | None, fetch: Fetch) -> Iterator[Pulled]:
         """The updates since `state`, page by page. Raises Unavailable and Misuse."""
-        return updates.poll(state, fetch, token=self._settings.secret("token"), limit=self._settings.options.get("limit"))
+        return updates.poll(
+            state, fetch, token=self._settings.secret("token"), limit=self._settings.options.get("limit")
+        )
 
     def sample(self, records: int) -> bytes:
         """One bundle of a made-up walk through Aizuwakamatsu, a fix every five seconds."""
@@ -105,15 +108,22 @@ def sign(secret: bytes, stamp: str, body: bytes) -> str:
     return "v1=" + hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def _read(record: Field) -> list[records.Said]:
-    try:
-        return list(records.read(record))
-    except PayloadError as error:
-        return [Rejected(error=error, payload=alone(record.value), refs=records.users(record.value))]
+def _every(listed: Field) -> tuple[list[Event], list[Rejected]]:
+    events: list[Event] = []
+    rejected: list[Rejected] = []
+    for record in listed.items():
+        try:
+            said = records.read(record)
+            events += said.events
+            rejected += said.rejected
+        except PayloadError as error:
+            refs = records.users(record.value)
+            rejected += (Rejected(error=error, payload=piece, refs=refs) for piece in pieces(record))
+        if len(rejected) > MOST_REJECTED:
+            raise listed.wrong(f"has more than {MOST_REJECTED:,} parts that cannot be read, so that none is taken")
+    return events, rejected
 
 
-def _told(said: Sequence[records.Said], empty: str, reported_at: Any = None) -> Translation:
-    events = [part for part in said if isinstance(part, Event)]
-    rejected = [part for part in said if isinstance(part, Rejected)]
-    nothing = None if events else "none of what it holds can be read" if rejected else empty
+def _told(events: Sequence[Event], rejected: Sequence[Rejected], reported_at: datetime | None) -> Translation:
+    nothing = None if events or rejected else "it holds no record, and no location"
     return Translation(events=events, nothing=nothing, rejected=rejected, reported_at=reported_at)

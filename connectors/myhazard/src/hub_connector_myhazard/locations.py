@@ -65,11 +65,11 @@ def single(values: list[Any], *, rev: int, user: str, device: str, drill: bool, 
 
 
 def bundle(
-    rows: Sequence[Any], *, user: str, device: str, drill: bool
+    rows: Sequence[Any], *, user: str, device: str, drill: bool, most: int
 ) -> tuple[list[Event], list[tuple[int, PayloadError]]]:
     """The events of a bundle's fixes; of each one that cannot be read its index and why.
 
-    A fix that stands there twice comes once.
+    A fix that stands there twice comes once. most: after so many unread ones and one more, the rest is left.
     """
     events: list[Event] = []
     unread: list[tuple[int, PayloadError]] = []
@@ -93,6 +93,8 @@ def bundle(
                 raise PayloadError("is another fix's of this bundle too", path="n")
         except PayloadError as error:
             unread.append((index, error))
+            if len(unread) > most:
+                break
             continue
         numbered = begun.copy()
         numbered.update(b"%d:1" % n)

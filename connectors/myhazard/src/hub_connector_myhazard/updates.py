@@ -24,21 +24,23 @@ def poll(state: str | None, fetch: Fetch, *, token: str, limit: Any) -> Iterator
     cursor = None if state is None else _cursor_of(state)
     headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
     size = {"limit": str(_limit(limit))}
+    asked, begun_anew = {cursor}, False
     while True:
         params = size if cursor is None else {**size, "cursor": cursor}
         response = fetch(PATH, params=params, headers=headers, allow=(_GONE,))
         if response.status == _GONE:
-            if cursor is None:
-                raise Unavailable("the app answers 410 to who asks from the beginning")
-            cursor = None
+            if cursor is None or begun_anew:
+                raise Unavailable("the app knows no cursor, its own neither (410)")
+            cursor, begun_anew, asked = None, True, {None}
             continue
         following, more, up_to = _page(response.body)
         yield Pulled(payload=response.body, state=json.dumps({"cursor": following}), up_to=up_to)
         if not more:
             return
-        if following == cursor:
-            raise Unavailable("the app says that there is more, and gives the same cursor again")
+        if following in asked:
+            raise Unavailable("the app says that there is more, and gives a cursor again that was asked for")
         cursor = following
+        asked.add(cursor)
 
 
 def _page(body: bytes) -> tuple[str, bool, datetime | None]:
@@ -46,12 +48,12 @@ def _page(body: bytes) -> tuple[str, bool, datetime | None]:
     try:
         root = read(body)
         root.need("records").items()
-        as_of = root.optional("as_of")
-        more = root.need("more").flag()
-        up_to = None if as_of is None or more else as_of.time()
-        return root.need("cursor").word(_LONGEST_CURSOR), more, up_to
+        more, cursor, generated = root.need("more").flag(), root.need("cursor").word(_LONGEST_CURSOR), None
+        if not more and (said := root.optional("generated_at")) is not None:
+            generated = said.time()
     except PayloadError as error:
         raise Unavailable(f"the app answers what is no page: {error}") from None
+    return cursor, more, generated
 
 
 def _cursor_of(state: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hub_connector_myhazard.alone import FORMAT
+from hub_connector_myhazard.parts import FORMAT
 
 _START_MS = 1_780_272_000_000
 _EVERY_MS = 5_000

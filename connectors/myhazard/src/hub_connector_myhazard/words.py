@@ -33,16 +33,12 @@ EVACUATION: Mapping[str, tuple[str, str | None]] = {
     "elsewhere": ("elsewhere", None),
 }
 
-TRANSPORT = {"requested": True, "cancelled": False}
+TRANSPORT: Mapping[str, bool] = {"requested": True, "cancelled": False}
 
-ORIGINAL = "アプリでの区分"
-
-
-def kept(words: str | None, code: str) -> str | None:
-    """The line of the note that keeps the app's own status."""
-    return None if words is None else f"{ORIGINAL}: {words} ({code})"
+_ORIGINAL = "アプリでの区分: "
 
 
-def together(*lines: str | None) -> str | None:
-    """The lines that there are, as one text; None where there is none."""
-    return "\n".join(line for line in lines if line) or None
+def note(original: str | None, *lines: str | None) -> str | None:
+    """The app's own status, where it has to be kept, and further lines; None where there is neither."""
+    kept = None if original is None else _ORIGINAL + original
+    return "\n".join(line for line in (kept, *lines) if line) or None
