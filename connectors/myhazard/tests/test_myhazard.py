@@ -16,7 +16,7 @@ import pytest
 from hub.conformance import Conformance
 from hub.connector import Event, PayloadError, Request, Settings, Translation, Unsigned
 from hub.schemas import packaged
-from hub_connector_myhazard import MOST_REJECTED, MyHazard, parts, records, words
+from hub_connector_myhazard import MOST_REJECTED, MyHazard, locations, parts, records, words
 
 PACKAGE = Path(__file__).parents[1]
 LINE = [7, 1_780_272_000_000, 37.4947, 139.9299, 8.5]
@@ -253,6 +253,8 @@ BAD_FIXES: list[tuple[Any, str]] = [
     ([1, LINE[1], None, 139.9, 5], ".lat"),
     ([1, LINE[1], 10**400, 139.9, 5], ".lat"),
     ([1, LINE[1], 37.4, -180.5, 5], ".lon"),
+    ([1, LINE[1], 37.4, 180.5, 5], ".lon"),
+    ([1, LINE[1], -90.5, 139.9, 5], ".lat"),
     ([1, LINE[1], 37.4, [139.9], 5], ".lon"),
     ([1, LINE[1], 37.4, 139.9, None], ".accuracy"),
     ([1, LINE[1], 37.4, 139.9, -1], ".accuracy"),
@@ -285,9 +287,12 @@ def test_a_coordinate_of_too_many_digits_is_rejected_and_every_other_can_be_enco
     head = (
         b'{"format": "myhazard/1", "type": "location_bundle", "id": "b", "rev": 1, "user": "u", "device": "d", "fixes":'
     )
-    fixes = b"[[1,1780272000000,%b,139.9,5],[2,1780272000000,37.%b,139.9,5],[3,1780272000000,1e-29,139.9,5]]"
-    said = translated(head + fixes % (number, b"1" * 28) + b"}")
-    assert [part.error.path for part in said.rejected] == ["fixes[0]"]
+    fixes = (
+        b"[[1,1780272000000,%b,139.9,5],[2,1780272000000,37.%b,139.9,5],[3,1780272000000,1e-29,139.9,5],"
+        b"[4,1780272000000,37.4,%b,5]]"
+    )
+    said = translated(head + fixes % (number, b"1" * 28, number) + b"}")
+    assert [part.error.path for part in said.rejected] == ["fixes[0].lat", "fixes[3].lon"]
     assert len([encoded(event) for event in said.events]) == 2
 
 
@@ -295,6 +300,15 @@ def test_a_fix_whose_number_another_one_has_is_rejected() -> None:
     said = translated(envelope(bundle(LINE, LINE, [7, LINE[1] + 1, *LINE[2:]])))
     assert len(said.events) == 1
     assert [part.error.path for part in said.rejected] == ["records[0].fixes[2].n"]
+
+
+def test_after_a_thousand_bad_fixes_the_rest_of_a_bundle_is_not_looked_at() -> None:
+    for bad, taken in ((records.MOST_UNREAD, True), (records.MOST_UNREAD + 1, False)):
+        said = translated(envelope(bundle(*([[]] * bad), LINE)))
+        assert bool(said.events) is taken
+        assert len(said.rejected) == (bad if taken else 1)
+    events, unread = locations.bundle([[]] * 50 + [LINE], user="u", device="d", drill=False, most=10)
+    assert (events, len(unread)) == ([], 11)
 
 
 def test_an_unknown_speed_or_heading_is_left_out_and_an_altitude_of_minus_one_is_one() -> None:
@@ -424,6 +438,17 @@ REJECTED: dict[str, tuple[bytes, str]] = {
         raw(
             json.dumps(
                 record("deletion", of=[{"type": "location", "device": "d", "n": list(range(9_999)), "revs": [1, 2]}])
+            ).encode()
+        ),
+        "records[0].of",
+    ),
+    "a deletion of everything, often": (
+        raw(
+            json.dumps(
+                record(
+                    "deletion",
+                    of=[{"type": "location", "device": "d", "n": [1] * 9_999 + [2], "revs": list(range(1, 101))}] * 50,
+                )
             ).encode()
         ),
         "records[0].of",

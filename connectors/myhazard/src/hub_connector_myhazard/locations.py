@@ -124,11 +124,13 @@ def _data(row: list[Any]) -> dict[str, Any]:
         raise PayloadError("is not from -90 to 90", path="lat")
     if not _WEST <= lon <= _EAST:
         raise PayloadError("is not from -180 to 180", path="lon")
+    name = "lat"
     try:
         _check_digits(lat)
+        name = "lon"
         _check_digits(lon)
     except ArithmeticError:
-        raise PayloadError("has a coordinate of more than 30 digits") from None
+        raise PayloadError("has more than 30 digits", path=name) from None
     data = {"lat_deg": lat, "lon_deg": lon, "accuracy_m": _measure(row[4], 4, 0.0, 1_000_000.0)}
     size = len(row)
     if size > 5 and (value := row[5]) is not None:

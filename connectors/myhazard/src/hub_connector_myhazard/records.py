@@ -273,14 +273,14 @@ def _deletion(head: Head) -> Said:
     if head.voids:
         raise head.record.need("voids").wrong("is for no deletion; what was deleted is sent as a new record")
     every = (event for target in some(of, MOST_TARGETS) for event in _deleted(target, head.user))
-    named = dict.fromkeys(islice(every, MOST_DELETED + 1))
+    named = list(islice(every, MOST_DELETED + 1))
     if len(named) > MOST_DELETED:
         raise of.wrong(f"names more than {MOST_DELETED:,} facts")
     data = {"reason": reason}
     return Said(
         events=[
             head.event(RETRACTED, data | {"event": event}, id=f"{head.id}:{head.rev}:{index}")
-            for index, event in enumerate(named)
+            for index, event in enumerate(dict.fromkeys(named))
         ]
     )
 
