@@ -1,7 +1,7 @@
 """What a call does besides computing: files, network, processes, threads, the clock, chance.
 
-Python's own audit events tell of files, network and processes, in every thread; a profile of the call tells of the rest.
-What an import does is left out.
+Python's own audit events tell of files, network and processes, in every thread; a profile of the call tells of the
+rest. What an import does is left out.
 """
 
 from __future__ import annotations
