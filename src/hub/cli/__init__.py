@@ -53,6 +53,7 @@ clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
 app.add_typer(clock_app, name="clock")
 app.add_typer(sources.connectors_app, name="connectors")
 app.command("poll")(sources.poll)
+app.add_typer(sources.forward_app, name="forward")
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
