@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import Database, Json, connectors, opened, print_json, say, to_open
+from hub.cli.opening import OUTBOX, Database, Json, connectors, opened, print_json, say, to_open
 
 if TYPE_CHECKING:
     from hub.forwarding.outbox import Outbox
@@ -168,7 +168,7 @@ forward_app = typer.Typer(
 )
 OutboxFile = Annotated[
     Path,
-    typer.Option("--outbox", envvar="HUB_OUTBOX", metavar="FILE", help="Where events are kept until then."),
+    typer.Option("--outbox", envvar=OUTBOX, metavar="FILE", help="Where events are kept until then."),
 ]
 _OUTBOX = Path("hub-outbox.sqlite3")
 
