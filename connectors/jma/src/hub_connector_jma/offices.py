@@ -1,4 +1,4 @@
-"""The forecast areas (府県予報区等) for which weather warnings are issued, by the name with which a telegram's title begins.
+"""The forecast areas (府県予報区等) of weather warnings, by the name with which a telegram's title begins.
 
 Telegrams name the area's code in their body; a cancellation has no body, so that only its title tells the area.
 """

@@ -7,15 +7,16 @@ A telegram is complete for its area: a hazard of which it says nothing is not wa
 a report for every hazard of its form, with all municipalities, and those without a warning have level 0.
 
 **Levels** are 警戒レベル. Ｒ０６ writes them into the names (レベル４大雨危険警報). Before, the names have those of
-内閣府「避難情報に関するガイドライン」 and JMA's 「防災気象情報と警戒レベルとの対応について」 (2021 to May 2026): 大雨警報 and
-洪水警報 3, 高潮警報 4, 注意報 2. Wind, snow and waves are not in that table: their 警報 count as 3. 特別警報 counts as 5 for
-every hazard, as the city's policy does, although that table puts 高潮特別警報 at 4 with 高潮警報.
+内閣府「避難情報に関するガイドライン」 and JMA's 「防災気象情報と警戒レベルとの対応について」, as from 2021 to May 2026:
+大雨警報 and 洪水警報 3, 高潮警報 4, 注意報 2. Wind, snow and waves are not in that table: their 警報 count as 3, their
+特別警報 as 5. 高潮特別警報 counts as 5 as well, since a 特別警報 declares; that table has it at 4 with 高潮警報.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hub.connector import PayloadError
@@ -75,8 +76,23 @@ _OFFICE = "気象警報・注意報（府県予報区等）"
 _PLACES = "気象警報・注意報（市町村等）"
 _AREA_CODE = re.compile(r"[0-9]{6}")
 
-_Said = tuple[str, str, str | None, bool]
-"""Of one kind of warning: hazard, level, name, whether it is lifted."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Warning:
+    """One kind of warning of one municipality. name: None where it is lifted."""
+
+    hazard: str
+    level: str
+    name: str | None
+    lifted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """A municipality, or a part of one. area: the fields that say where; said: its warnings."""
+
+    area: dict[str, Any]
+    said: Sequence[_Warning]
 
 
 def _reader(form: str, hazards: Sequence[str]) -> Callable[[Node, About], Said]:
@@ -92,13 +108,9 @@ def _reader(form: str, hazards: Sequence[str]) -> Callable[[Node, About], Said]:
             return [{"hazard": hazard, "chain": chain, "areas": []} for hazard in hazards]
         sections = report.need("Body", METEOROLOGY).children("Warning")
         chain = _office(_section(sections, _OFFICE)) + form
-        places = [_place(item) for item in _section(sections, _PLACES).children("Item")]
+        places = [_place(item, hazards) for item in _section(sections, _PLACES).children("Item")]
         if not places:
             raise PayloadError("names no municipality", path="Body/Warning")
-        for place, said in places:
-            for hazard, *_ in said:
-                if hazard not in hazards:
-                    raise place.wrong("has a kind of warning that does not go with Control/Title")
         return [_hazard(hazard, chain, places, about) for hazard in hazards]
 
     return read
@@ -129,11 +141,24 @@ def _office_of_title(about: About, report: Node) -> str:
     return area
 
 
-def _place(item: Node) -> tuple[Node, list[_Said]]:
-    return item, [said for kind in item.children("Kind") if (said := _kind(kind))]
+def _place(item: Node, hazards: Sequence[str]) -> _Place:
+    said = [found for kind in item.children("Kind") if (found := _kind(kind))]
+    if any(one.hazard not in hazards for one in said):
+        raise item.wrong("has a kind of warning that does not go with Control/Title")
+    area = item.need("Area")
+    code = area.need("Code")
+    return _Place(
+        area={
+            "area": municipality(code),
+            "region": code.text(),
+            "region_system": MUNICIPALITIES,
+            "name": area.optional("Name"),
+        },
+        said=said,
+    )
 
 
-def _kind(kind: Node) -> _Said | None:
+def _kind(kind: Node) -> _Warning | None:
     status = kind.need("Status")
     if status.word() == _NOTHING:
         return None
@@ -142,10 +167,10 @@ def _kind(kind: Node) -> _Said | None:
         raise code.wrong("is no kind of warning that is known")
     hazard, level = _KINDS[code.text()]
     if status.text() == _LIFTED:
-        return hazard, NONE, None, True
+        return _Warning(hazard=hazard, level=NONE, name=None, lifted=True)
     if not _IN_FORCE.fullmatch(status.text()):
         raise status.wrong("is no status of a warning")
-    return hazard, _level(name, level), name.text(), False
+    return _Warning(hazard=hazard, level=_level(name, level), name=name.text())
 
 
 def _level(name: Node, otherwise: str) -> str:
@@ -157,10 +182,10 @@ def _level(name: Node, otherwise: str) -> str:
     return str(int(said[1]))
 
 
-def _hazard(hazard: str, chain: str, places: Sequence[tuple[Node, list[_Said]]], about: About) -> Hazard:
-    areas = [_area(item, [one for one in said if one[0] == hazard]) for item, said in places]
+def _hazard(hazard: str, chain: str, places: Sequence[_Place], about: About) -> Hazard:
+    areas = [_area(place, hazard) for place in places]
     max_level = max(area["level"] for area in areas)
-    lifted = any(one[3] for _, said in places for one in said if one[0] == hazard)
+    lifted = any(one.hazard == hazard and one.lifted for place in places for one in place.said)
     over = about.action == "issued" and lifted and max_level == NONE
     return {
         "hazard": hazard,
@@ -171,20 +196,12 @@ def _hazard(hazard: str, chain: str, places: Sequence[tuple[Node, list[_Said]]],
     }
 
 
-def _area(item: Node, said: Sequence[_Said]) -> dict[str, Any]:
-    """A municipality, or a part of one; with the names of what is highest there."""
-    area = item.need("Area")
-    code = area.need("Code")
-    level = max((one[1] for one in said), default=NONE)
-    names = [one[2] for one in said if one[1] == level and one[2]]
-    return {
-        "area": municipality(code),
-        "region": code.text(),
-        "region_system": MUNICIPALITIES,
-        "name": area.optional("Name"),
-        "level": level,
-        "warning": "、".join(names) or None,
-    }
+def _area(place: _Place, hazard: str) -> dict[str, Any]:
+    """What the municipality has of one hazard; with the names of what is highest there."""
+    said = [one for one in place.said if one.hazard == hazard]
+    level = max((one.level for one in said), default=NONE)
+    names = [one.name for one in said if one.level == level and one.name]
+    return {**place.area, "level": level, "warning": "、".join(names) or None}
 
 
 _KIND = "気象警報・注意報"
