@@ -24,7 +24,7 @@ from hub_connector_jma.telegram import (
 )
 
 ERUPTION = "eruption"
-"""The level of 噴火速報, which states none: that the volcano erupts. It is on no scale, as a policy may name it or not."""
+"""The level of 噴火速報, which states none: that the volcano erupts. It stands outside the scale."""
 
 LEVELS: Mapping[str, int] = {
     "11": 1,
