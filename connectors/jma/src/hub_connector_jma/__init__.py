@@ -1,7 +1,7 @@
 """Telegrams of the Japan Meteorological Agency (気象庁防災情報XML) as `hazard.reported`.
 
     Control/Title --> Reading of one family --> hazards, one for each hazard and chain --> events
-                 \\-> titles.TYPES, or unknown --> nothing, and why
+                 \\-> titles.UNREAD, or unknown --> nothing, and why
 
 README.md says what of each telegram is read.
 """
@@ -14,7 +14,7 @@ from hub.connector import UNSET, Event, Settings, Translation, stable_id
 from hub.connector.xml import fingerprint
 from hub_connector_jma import earthquake, flood, landslide, tsunami, volcano, warnings
 from hub_connector_jma.telegram import HEAD, About, Hazard, Reading, about, read
-from hub_connector_jma.titles import TYPES
+from hub_connector_jma.titles import UNREAD
 
 SOURCE = "jma"
 KIND = "hazard.reported"
@@ -61,15 +61,21 @@ class JMA:
             return Translation(nothing=nothing, reported_at=reported_at)
         said = READS[title].read(report, head)
         if isinstance(said, str):
-            return Translation(nothing=f"{head.report}: {said}", reported_at=reported_at)
+            return Translation(nothing=f"{head.report}: {said}; nothing to record", reported_at=reported_at)
         print_ = fingerprint(report)
         return Translation(events=[_event(head, hazard, print_) for hazard in said], reported_at=reported_at)
 
 
+    def sample(self, records: int) -> bytes:
+        """A 震源・震度 telegram that names about `records` municipalities, as many as one can hold (30,000)."""
+        return earthquake.sample(min(records, 30_000))
+
+
 def _unread(title: str) -> str:
-    if title not in TYPES:
+    if title not in UNREAD:
         return "a telegram of a kind that is not read; nothing to record"
-    return f"{TYPES[title]}: a telegram that is not read; nothing to record"
+    type_, reason = UNREAD[title]
+    return f"{type_}: {reason}; nothing to record"
 
 
 def _event(head: About, hazard: Hazard, print_: str) -> Event:

@@ -15,6 +15,7 @@ from hub.connector.xml import Node
 from hub_connector_jma.telegram import (
     BASIS,
     HEAD,
+    JMX,
     MUNICIPALITIES,
     SEISMOLOGY,
     About,
@@ -170,3 +171,24 @@ READS: Mapping[str, Reading] = {
     "震度速報": Reading(report="VXSE51", info_kind="震度速報", read=_flash),
     "震源・震度に関する情報": Reading(report="VXSE53", info_kind="地震情報", read=_full),
 }
+
+
+def sample(municipalities: int) -> bytes:
+    """A telegram of its own making about an earthquake that was felt in so many municipalities, numbers made up."""
+    levels = sorted(LEVELS)
+    cities = "".join(
+        f"<City><Name>架空{n}</Name><Code>{n % 47 + 1:02}{n // 47 % 1000:03}00</Code>"
+        f"<MaxInt>{levels[n % len(levels)]}</MaxInt></City>"
+        for n in range(municipalities)
+    )
+    return _SAMPLE.format(jmx=JMX, head=HEAD, seismology=SEISMOLOGY, cities=cities).encode()
+
+
+_SAMPLE = """<Report xmlns="{jmx}">
+<Control><Title>震源・震度に関する情報</Title><DateTime>2026-06-02T00:05:20Z</DateTime><Status>通常</Status></Control>
+<Head xmlns="{head}"><Title>震源・震度情報</Title><ReportDateTime>2026-06-02T09:05:00+09:00</ReportDateTime>
+<EventID>20260602090012</EventID><InfoType>発表</InfoType><Serial>1</Serial><InfoKind>地震情報</InfoKind><Headline/></Head>
+<Body xmlns="{seismology}"><Earthquake><OriginTime>2026-06-02T09:00:00+09:00</OriginTime></Earthquake>
+<Intensity><Observation><MaxInt>7</MaxInt><Pref><Area>{cities}</Area></Pref></Observation></Intensity></Body>
+</Report>
+"""

@@ -1,4 +1,4 @@
-"""A telegram of 気象庁防災情報XML: its root, its namespaces, what Control and Head say, and what a reader of one type is.
+"""A telegram of 気象庁防災情報XML: its root, its namespaces, what Control and Head say, and how one type is read.
 
 A telegram is read by the module of its family (`earthquake`, `tsunami`, `volcano`, `warnings`, `landslide`, `flood`).
 Each module has `READS`: by Control/Title, the type and the function that reads the body.
