@@ -44,8 +44,9 @@ SCALES: Mapping[str, frozenset[str]] = {
 }
 """The levels that each hazard's reports can have, so that `5強` in a policy is an error, not a silence.
 
-`eruption` is 噴火速報, which has no level yet. `weather` is for advisories on thunder, fog and the like. `cap`: an alert of the Common Alerting Protocol, whatever
-its hazard; `extreme-immediate` is what is Extreme, Observed or Likely, and Immediate.
+`eruption` is 噴火速報, which has no level yet. `weather`: advisories on thunder, fog and the like. `cap`: an alert of
+the Common Alerting Protocol, whatever its hazard; `extreme-immediate` is what is Extreme, Observed or Likely, and
+Immediate.
 """
 
 _KEYS = ("sources", "declares", "proposes", "lease_h")
