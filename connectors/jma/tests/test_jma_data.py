@@ -155,9 +155,12 @@ def test_the_great_tsunami_declares_for_coasts_and_ends_when_it_is_lifted(tmp_pa
         assert (found["emergency"], found["state"]) == (TSUNAMI, "active")
         assert {"08202", "12202", "22203"} <= set(found["areas"])
         assert not {"07202", "08201", "20201", "10201"} & set(found["areas"])
-    (tmp_path / "all").mkdir()
-    [found] = ends_as(tmp_path / "all", [last, second, first], last[0].data["reported_at"])
-    assert found["state"] == "ended"
+    for name, telegrams in (("all", [first, second, last]), ("lifted too early", [second, last, first])):
+        (tmp_path / name).mkdir()
+        [found] = ends_as(tmp_path / name, telegrams, last[0].data["reported_at"])
+        assert found["state"] == "ended"
+    (tmp_path / "backwards").mkdir()
+    assert ends_as(tmp_path / "backwards", [last, second, first], last[0].data["reported_at"]) == []
 
 
 @pytest.mark.skipif(not OFFICIAL, reason="JMA's samples are not in ../shared/data/1-jma")

@@ -62,7 +62,9 @@ def test_there_are_66_coasts_with_municipalities_of_japan_on_each() -> None:
         assert all(AREA_CODE.fullmatch(area) and len(area) == 5 for area in areas)
 
 
-@pytest.mark.parametrize("inland", ["07202", "07203", "07201", "20201", "25201", "29201", "10201", "09201", "11100", "19201"])
+@pytest.mark.parametrize(
+    "inland", ["07202", "07203", "07201", "20201", "25201", "29201", "10201", "09201", "11100", "19201"]
+)
 def test_what_lies_inland_lies_on_no_coast(inland: str) -> None:
     assert inland not in {area for coast in COASTS.values() for area, _ in coast}
 
