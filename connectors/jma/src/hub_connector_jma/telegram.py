@@ -34,7 +34,7 @@ ACTIONS = {"発表": "issued", "遅延": "issued", "訂正": "amended", "取消"
 T = TypeVar("T")
 _SERIAL = re.compile(r"[0-9]{1,9}")
 _EVENT_ID_LENGTH = 64
-_MOST_EVENT_IDS = 8
+_MOST_EVENT_IDS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
