@@ -278,6 +278,15 @@ def test_two_forms_of_one_chain_at_one_minute_declare_once() -> None:
     assert kinds(hub.hears(warning(9, {AIZU: "0"}, type_="VPWW53"))) == ["emergency.lifted"]
 
 
+def test_where_one_form_is_cancelled_the_other_still_stands_with_its_own_lease() -> None:
+    one = warning(5, {AIZU: "5"}, type_="VPWW53")
+    other = warning(65, {AIZU: "5", KITAKATA: "5"}, type_="VPWW54")
+    taken_back = warning(70, {}, type_="VPWW54", action="cancelled")
+    for order in permutations((one, other, taken_back)):
+        hub = heard(order)
+        assert (hub.declared, hub.until) == ([AIZU], at(5) + LEASE)
+
+
 def test_a_warning_that_is_lifted_by_level_ends_at_once() -> None:
     hub = heard([warning(5, {AIZU: "5", BANDAI: "4"})])
     assert kinds(hub.hears(no_warning(60, action="lifted"))) == ["emergency.lifted"]

@@ -224,6 +224,17 @@ def test_a_warning_of_another_hazard_than_the_title_says_is_refused() -> None:
     assert "does not go with Control/Title" in str(error)
 
 
+def test_of_two_warnings_of_one_hazard_the_higher_counts_and_is_named() -> None:
+    before, municipalities = WARNINGS.split("（市町村等）")
+    kind = "<Kind><Name>{}</Name><Code>{}</Code><Status>発表</Status></Kind>"
+    old = kind.format("暴風警報", "05")
+    new = kind.format("風雪注意報", "13") + kind.format("暴風雪特別警報", "32") + old
+    payload = before.encode() + "（市町村等）".encode() + changed(municipalities, (old, new))
+    storm = by_hazard(payload)["storm"]
+    assert levels(storm) == {KORIYAMA: "5"}
+    assert [area["warning"] for area in storm.data["areas"] if area["level"] != "0"] == ["暴風雪特別警報"]
+
+
 # Landslides
 
 
@@ -264,6 +275,14 @@ def test_a_municipality_has_the_level_of_its_gauge_and_not_the_rivers() -> None:
     assert event.data["max_level"] == "5"
     assert levels(event) == {BANGE: "5", KITAKATA: "5", AIZU: "4"}
     assert MISATO in {area["area"] for area in event.data["areas"]}
+
+
+def test_behind_two_gauges_the_higher_level_counts_whichever_comes_first() -> None:
+    first, second = "【警戒レベル５相当】災害", "【警戒レベル４相当】避難"
+    swapped = changed(FLOOD, (first, "【警戒レベル４相当】災害"), (second, "【警戒レベル５相当】避難"))
+    (event,) = by_hazard(swapped).values()
+    assert levels(event) == {BANGE: "4", KITAKATA: "5", AIZU: "5"}
+    assert len([area for area in event.data["areas"] if area["area"] == KITAKATA]) == 1
 
 
 def test_the_river_itself_stands_first_and_is_no_municipality() -> None:
