@@ -211,6 +211,12 @@ def test_separators_in_a_chain_or_a_source_make_no_two_chains_one() -> None:
     assert emergency_id(full(5, {}, source="a:b", chain="c")) != emergency_id(full(5, {}, source="a", chain="b:c"))
 
 
+def test_an_officer_can_read_the_id_of_a_chain_in_japanese() -> None:
+    chain = "渡島・檜山地方土砂災害警戒情報"
+    assert emergency_id(full(5, {}, hazard="landslide", chain=chain)) == f"landslide:jma:{chain}"
+    assert emergency_id(full(5, {}, chain="a b%:/\n")) == "earthquake:jma:a%20b%25%3A%2F%0A"
+
+
 def test_a_long_chain_still_gives_an_id() -> None:
     ids = {emergency_id(full(5, {}, chain=end * 500)) for end in "ab"}
     assert len(ids) == 2
@@ -763,6 +769,51 @@ def test_a_mistake_in_the_policy_is_named_by_its_path(old: bytes, new: bytes, pa
     comments, section, rest = DEFAULT.partition(b"[hazards.earthquake]")
     with pytest.raises(Misuse) as caught:
         load(comments + (section + rest).replace(old, new, 1))
+    assert path in str(caught.value)
+
+
+SEVERAL = b"""
+[[hazards.flood]]
+sources = ["jma"]
+declares = ["5"]
+proposes = ["4"]
+lease_h = 72
+
+[[hazards.flood]]
+sources = ["river-office", "town"]
+declares = []
+proposes = ["3", "4", "5"]
+lease_h = 6
+"""
+
+
+def test_a_hazard_has_other_terms_where_another_source_reports_it() -> None:
+    policy = load(SEVERAL)
+    said = {
+        source: [
+            (kind, data["until"])
+            for kind, data in conclude(policy, warning(5, {AIZU: "5"}, "flood", source=source), [], None, NOW)
+        ]
+        for source in ("jma", "river-office", "town", "someone")
+    }
+    asked = [("emergency.proposed", at(5) + timedelta(hours=6))]
+    declared = [("emergency.declared", at(5) + LEASE)]
+    assert said == {"jma": declared, "river-office": asked, "town": asked, "someone": []}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        (b'"river-office", "town"', b'"town", "jma"', "hazards.flood[1].sources:"),
+        (b'"3", "4", "5"', b'"3", "6"', "hazards.flood[1].proposes[1]:"),
+        (b"lease_h = 72", b"lease = 72", "hazards.flood[0].lease:"),
+        (b"[[hazards.flood]]", b"[[hazards.floods]]", "hazards.floods:"),
+    ],
+)
+def test_a_mistake_in_one_of_several_tables_is_named_by_its_path(old: bytes, new: bytes, path: str) -> None:
+    assert old in SEVERAL
+    with pytest.raises(Misuse) as caught:
+        load(SEVERAL.replace(old, new, 1))
     assert path in str(caught.value)
 
 

@@ -200,13 +200,18 @@ def emergency_id(report: Report) -> str:
     """The id of the emergency that the report's chain declares, the same for all its reports.
 
     `earthquake:jma:20260602090312`. Hazard, source and chain are in it, since JMA uses one EventID for an
-    earthquake and its tsunami. A chain too long for an id is replaced by its hash.
+    earthquake and its tsunami. A chain too long for an id is replaced by its hash. Letters of any script stand as
+    they are, for the officer who reads `landslide:jma:福島県土砂災害警戒情報`.
     """
-    hazard, source, chain = (quote(part, safe="") for part in (_hazard(report), report.source, _chain(report)))
+    hazard, source, chain = (_escaped(part) for part in (_hazard(report), report.source, _chain(report)))
     plain = f"{hazard}:{source}:{chain}"
     if len(plain) <= _ID_LENGTH:
         return plain
     return f"{hazard}:sha256:{hashlib.sha256(plain.encode()).hexdigest()}"
+
+
+def _escaped(part: str) -> str:
+    return "".join(letter if letter.isalnum() or letter == "・" else quote(letter, safe="") for letter in part)
 
 
 def conclude(
