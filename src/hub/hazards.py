@@ -37,18 +37,16 @@ _WARNINGS = frozenset(("0", "1", "2", "3", "4", "5"))
 SCALES: Mapping[str, frozenset[str]] = {
     "earthquake": frozenset(("0", "1", "2", "3", "4", "5-", "5-?", "5+", "6-", "6+", "7")),
     "cap": frozenset(("extreme-immediate", "extreme", "severe", "moderate", "minor", "unknown", "none")),
+    "volcano": _WARNINGS | {"eruption"},
     **dict.fromkeys(
-        (
-            *("tsunami", "volcano", "heavy_rain", "landslide", "flood", "storm", "snow", "waves", "surge"),
-            "weather",
-        ),
-        _WARNINGS,
+        ("tsunami", "heavy_rain", "landslide", "flood", "storm", "snow", "waves", "surge", "weather"), _WARNINGS
     ),
 }
 """The levels that each hazard's reports can have, so that `5強` in a policy is an error, not a silence.
 
-`weather` is for advisories on thunder, fog and the like. `cap`: an alert of the Common Alerting Protocol, whatever
-its hazard; `extreme-immediate` is what is Extreme, Observed or Likely, and Immediate.
+`eruption` is 噴火速報, which has no level yet. `weather`: advisories on thunder, fog and the like. `cap`: an alert of
+the Common Alerting Protocol, whatever its hazard; `extreme-immediate` is what is Extreme, Observed or Likely, and
+Immediate.
 """
 
 _KEYS = ("sources", "declares", "proposes", "lease_h")
@@ -222,8 +220,8 @@ def conclude(
 
     earlier: of the reports that stand before it in the log at least the newest of each `turn` in the chain, in any
     order; those of other chains are left out here. standing: the emergency `emergency_id(report)`, None where no
-    event has named it. now: the `recorded_at` of the report; a report from the future counts as reported then, lest its lease
-    never end. One whose lease is over yields what it would have in its time (R1a: without effect).
+    event has named it. now: the `recorded_at` of the report; a report from the future counts as reported then,
+    lest its lease never end. One whose lease is over yields what it would have in its time (R1a: without effect).
 
     Empty where the report changes nothing: what is not actual, below the levels, old, or of a source or
     hazard that the policy does not name. A renewed lease is a change. Where an exercise has the id, nothing
@@ -240,12 +238,15 @@ def conclude(
     before = _warranted(terms, chain, now) if standing is not None else _NOTHING
     if after == before:
         return []
-    if standing is not None and standing.until is not None and standing.until <= report.data["reported_at"]:
-        before, standing = _NOTHING, replace(standing, areas=(), until=None)
+    standing = standing or Standing()
+    time = min(report.data["reported_at"], now)
+    if ended := standing.until is not None and standing.until <= time:
+        standing = replace(standing, areas=(), until=None)
+    anew = ended or (before.until is not None and before.until <= time)
     hashes = {"policy_sha256": policy.sha256, "cause": report.id}
     return [
         (f"emergency.{kind}", {"emergency": emergency, **data, **hashes})
-        for kind, data in _changes(before, after, standing or Standing(), _hazard(report))
+        for kind, data in _changes(before, after, standing, _hazard(report), anew=anew)
     ]
 
 
@@ -261,18 +262,19 @@ def turn(report: Report) -> tuple[str, bool, Order] | None:
     return (report.data["report"], cancels, _order(report)) if cancels or _says(report) else None
 
 
-def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: str) -> list[Concluded]:
-    """From what stands to what shall stand.
+def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: str, *, anew: bool) -> list[Concluded]:
+    """From what stands to what shall stand. anew: the lease of what was warranted is over, so that all of it is new.
 
     A declaration or a lifting closes the proposal before it, so a proposal that stays open comes after it,
     again. It names what is declared as well, so that confirming it amends the emergency and ends nothing.
     """
     current = frozenset(standing.areas)
+    known = _NOTHING if anew else before
     withdrawn = (before.declares - after.declares) | (before.proposes - after.all)
-    declared = (current - withdrawn) | (after.declares - before.declares)
+    declared = (current - withdrawn) | (after.declares - known.declares)
     asked = current | frozenset(standing.proposed)
-    proposed = (after.proposes & asked | after.proposes - before.all) - declared
-    until = _until(declared, after, standing)
+    proposed = (after.proposes & asked | after.proposes - known.all) - declared
+    until = _until(declared, before, after, standing)
     closes = bool(standing.proposed) and not proposed
 
     changes: list[Concluded] = []
@@ -285,13 +287,14 @@ def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: 
     return changes
 
 
-def _until(declared: frozenset[str], after: _Warranted, standing: Standing) -> datetime | None:
-    """The newest report's lease, or the later one that stands; who warrants none of it renews nothing."""
+def _until(declared: frozenset[str], before: _Warranted, after: _Warranted, standing: Standing) -> datetime | None:
+    """The newest report's lease, or the later one that an officer set; who warrants none of it renews nothing."""
     if not declared:
         return after.until
     if not declared & after.all:
         return standing.until
-    leases = (after.until, standing.until if standing.areas else None)
+    by_hand = standing.areas and standing.until != before.until
+    leases = (after.until, standing.until if by_hand else None)
     return max(lease for lease in leases if lease is not None)
 
 

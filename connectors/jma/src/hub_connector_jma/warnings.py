@@ -68,6 +68,8 @@ _KINDS: Mapping[str, tuple[str, str]] = {
 """By Kind/Code: the hazard, and the level where the name does not say it."""
 
 _ALL = ("heavy_rain", "flood", "storm", "snow", "waves", "surge", "weather")
+_ASIDE = ("landslide",)
+"""Part of 大雨 before Ｒ０６: told where a telegram of an older form names it."""
 _LEVEL = re.compile(r"レベル([１-５1-5])")
 _LIFTED, _NOTHING = "解除", "発表警報・注意報はなし"
 _IN_FORCE = re.compile(r"発表|継続|[^ ]{2,8}から[^ ]{2,8}")
@@ -95,8 +97,8 @@ class _Place:
     said: Sequence[_Warning]
 
 
-def _reader(form: str, hazards: Sequence[str]) -> Callable[[Node, About], Said]:
-    """A reader of telegrams of one form, which say all there is of these hazards.
+def _reader(form: str, hazards: Sequence[str], aside: Sequence[str] = ()) -> Callable[[Node, About], Said]:
+    """A reader of telegrams of one form, which say all there is of these hazards; `aside`: those that it may name too.
 
     VPWW53 and VPWW54 say the same, and share a chain. VPWW50 knows no 特別警報, and Ｒ０６ has other levels: theirs are
     chains of their own, so that none undoes what another says.
@@ -105,13 +107,15 @@ def _reader(form: str, hazards: Sequence[str]) -> Callable[[Node, About], Said]:
     def read(report: Node, about: About) -> Said:
         if about.cancelled:
             chain = _office_of_title(about, report) + form
-            return [{"hazard": hazard, "chain": chain, "areas": []} for hazard in hazards]
+            return [{"hazard": hazard, "chain": chain, "areas": []} for hazard in (*hazards, *aside)]
         sections = report.need("Body", METEOROLOGY).children("Warning")
         chain = _office(_section(sections, _OFFICE)) + form
-        places = [_place(item, hazards) for item in _section(sections, _PLACES).children("Item")]
+        places = [_place(item, (*hazards, *aside)) for item in _section(sections, _PLACES).children("Item")]
         if not places:
             raise PayloadError("names no municipality", path="Body/Warning")
-        return [_hazard(hazard, chain, places, about) for hazard in hazards]
+        named = {one.hazard for place in places for one in place.said}
+        said = (*hazards, *(hazard for hazard in aside if hazard in named))
+        return [_hazard(hazard, chain, places, about) for hazard in said]
 
     return read
 
@@ -208,9 +212,9 @@ _KIND = "気象警報・注意報"
 _R06 = ".R06"
 
 READS: Mapping[str, Reading] = {
-    "気象警報・注意報": Reading(report="VPWW50", info_kind=_KIND, read=_reader(".VPWW50", _ALL)),
-    "気象特別警報・警報・注意報": Reading(report="VPWW53", info_kind=_KIND, read=_reader("", _ALL)),
-    "気象警報・注意報（Ｈ２７）": Reading(report="VPWW54", info_kind=_KIND, read=_reader("", _ALL)),
+    "気象警報・注意報": Reading(report="VPWW50", info_kind=_KIND, read=_reader(".VPWW50", _ALL, _ASIDE)),
+    "気象特別警報・警報・注意報": Reading(report="VPWW53", info_kind=_KIND, read=_reader("", _ALL, _ASIDE)),
+    "気象警報・注意報（Ｈ２７）": Reading(report="VPWW54", info_kind=_KIND, read=_reader("", _ALL, _ASIDE)),
     **{
         f"気象警報・注意報（Ｒ０６）（{name}）": Reading(report=type_, info_kind=_KIND, read=_reader(_R06, [hazard]))
         for type_, name, hazard in (
