@@ -87,6 +87,14 @@ def test_a_flash_report_names_regions_and_no_municipality() -> None:
     ]
 
 
+def test_a_flash_report_that_is_cancelled_has_only_a_sentence_in_its_body() -> None:
+    flash = (TELEGRAMS / "01-flash.xml").read_text().replace("<InfoType>発表", "<InfoType>取消")
+    data = first_data(
+        re.sub(r"<Intensity>.*</Intensity>", "<Text>取り消します。</Text>", flash, flags=re.DOTALL).encode()
+    )
+    assert (data["action"], data["areas"], "max_level" in data) == ("cancelled", [], False)
+
+
 def test_the_parts_of_a_divided_municipality_have_its_five_digits() -> None:
     payload = given(FULL, ("<Code>0720700</Code>", "<Code>4621501</Code>"), ("0720300", "4621502"))
     (event,) = JMA().translate(payload).events

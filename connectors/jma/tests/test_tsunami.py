@@ -135,6 +135,11 @@ def test_a_forecast_that_was_never_a_warning_is_issued() -> None:
     assert told(only)["action"] == "issued"
 
 
+def test_a_forecast_that_ends_is_no_warning_that_is_lifted() -> None:
+    ends = re.sub(r"<LastKind><Name>[^<]*</Name><Code>\d\d<", "<LastKind><Name>津波予報</Name><Code>71<", LIFTED)
+    assert told(ends)["action"] == "issued"
+
+
 def test_a_correction_stays_a_correction() -> None:
     assert told(LIFTED.replace("<InfoType>発表", "<InfoType>訂正"))["action"] == "amended"
 
@@ -159,6 +164,7 @@ def test_a_telegram_about_two_earthquakes_speaks_for_the_chain_of_each() -> None
     ("old", "new", "path"),
     [
         ("<EventID>20260604140030<", "<EventID><", "Head/EventID"),
+        ("<EventID>20260604140030<", "<EventID>20260604140030 20260604140030<", "Head/EventID"),
         ("<Code>53<", "<Code>54<", "Item[1]/Category/Kind/Code"),
         ("<Code>00<", "<Code>99<", "Item[1]/Category/LastKind/Code"),
         ("<Code>250<", "<Code>25<", "Item[1]/Area/Code"),
