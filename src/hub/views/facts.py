@@ -192,14 +192,11 @@ class Facts:
                 found.setdefault(ordinal, []).append(row)
         return found
 
-    def of_place(
-        self, connection: Connection, terms: KindTerms, position: int, variant: int | None = None
-    ) -> list[int]:
+    def of_place(self, connection: Connection, terms: KindTerms, position: int) -> list[int]:
         """The positions of the facts of places of a kind, drills included, newest first."""
         query = select(fact.c.position).where(
             fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position
         )
-        query = query.where(fact.c.variant == variant) if variant is not None else query
         return list(connection.scalars(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())))
 
     def newest_of_place(self, connection: Connection, terms: KindTerms, position: int) -> list[int]:
