@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json as plain_json
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from hub.connector import PayloadError
-from hub.connector import json, table
+from hub.connector import table
+from hub.connector.json import Field
+from hub.connector.json import read as read_json
 from hub.connector.table import Cell
 from hub_connector_shelters import columns
 
@@ -51,7 +53,7 @@ def read(payload: bytes) -> list[Record] | Unavailable:
     """The records of a payload, CSV or GeoJSON. Raises PayloadError."""
     start = payload[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith((b"{", b"[")):
-        return _geojson(json.read(payload, MOST_BYTES))
+        return _geojson(read_json(payload, MOST_BYTES))
     return list(_table(table.decoded(payload, ENCODINGS, MOST_BYTES)))
 
 
@@ -81,7 +83,7 @@ def _with_time(cells: dict[str, str], times: list[tuple[str, str]]) -> dict[str,
     return cells
 
 
-def _geojson(file: json.Field) -> list[Record] | Unavailable:
+def _geojson(file: Field) -> list[Record] | Unavailable:
     if not isinstance(file.value, dict):
         raise PayloadError("is no GeoJSON FeatureCollection")
     type_ = file.need("type").word()
@@ -89,10 +91,14 @@ def _geojson(file: json.Field) -> list[Record] | Unavailable:
         return Unavailable()
     if type_ != "FeatureCollection":
         raise file.need("type").wrong("is not FeatureCollection")
-    return [_feature(found) for found in file.need("features").items()]
+    found = [_feature(feature) for feature in file.need("features").items()]
+    names = {name for record in found for name in record.cells}
+    if names and not names.intersection(columns.ID + columns.NAME):
+        raise file.need("features").wrong("have neither 名称 nor 共通ID: it is no list of shelters")
+    return found
 
 
-def _feature(feature: json.Field) -> Record:
+def _feature(feature: Field) -> Record:
     """A feature; one whose geometry cannot be read keeps what else it says."""
     alone = _alone(feature.value)
     cells: dict[str, str] = {}
@@ -109,7 +115,7 @@ def _feature(feature: json.Field) -> Record:
     return Record(feature.path, cells, alone)
 
 
-def _properties(feature: json.Field) -> dict[str, Any]:
+def _properties(feature: Field) -> dict[str, Any]:
     properties = feature.need("properties")
     if not isinstance(properties.value, dict):
         raise properties.wrong("is no object")
@@ -127,7 +133,7 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, str | int | Decimal) else ""
 
 
-def _point(geometry: json.Field | None) -> dict[str, str]:
+def _point(geometry: Field | None) -> dict[str, str]:
     """Longitude and latitude. A third number is a height above the ellipsoid, not above the sea: it is not read."""
     if geometry is None:
         return {}
@@ -144,7 +150,7 @@ def _alone(feature: Any) -> Callable[[], bytes]:
     def written() -> bytes:
         collection = {"type": "FeatureCollection", "features": [feature]}
         try:
-            return plain_json.dumps(collection, default=_number).encode()
+            return json.dumps(collection, default=_number).encode()
         except RecursionError:
             return b""
 
