@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from hub.connector import Event, PayloadError, Rejected, Translation, stable_id
+from hub.connector import Event, PayloadError, Rejected, Translation, is_id, stable_id
 from hub_connector_shelters import columns
 from hub_connector_shelters.place import Place
 from hub_connector_shelters.records import Record
@@ -17,7 +17,7 @@ from hub_connector_shelters.records import Record
 SOURCE = "shelters"
 KIND = "shelter.reported"
 _OPEN, _EVACUATION_PLACES, _SHELTERS, _OTHER = "open", "evacuation-places", "shelters", "places"
-_LONGEST_LIST = 60
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,10 +70,9 @@ def _named(record: Record) -> _Named:
         raise record.wrong
     place = Place(record, [] if record.wrong is None else [record.wrong])
     shelter, area, name = place.shelter(), place.area(), place.municipality()
-    known = area if area and len(area) == 5 else (name[:_LONGEST_LIST] or None)
-    return _Named(
-        place=place, shelter=shelter, area=area, of=known, counted_at=place.time(columns.COUNTED_AT)
-    )
+    by_name = name if len(name) <= _LONGEST_NAME and is_id(name) else None
+    known = area if area and len(area) == 5 else by_name
+    return _Named(place=place, shelter=shelter, area=area, of=known, counted_at=place.time(columns.COUNTED_AT))
 
 
 def _located(named: list[_Named], area: str | None) -> list[_Named]:
@@ -97,9 +96,7 @@ def _nowhere(record: Record) -> PayloadError:
     return PayloadError("names no municipality; the operator can set options.area", path=record.where)
 
 
-def _events(
-    named: list[_Named], form: str, time: datetime | None, unread: int
-) -> tuple[list[Event], list[Rejected]]:
+def _events(named: list[_Named], form: str, time: datetime | None, unread: int) -> tuple[list[Event], list[Rejected]]:
     """An event for each place; and those that are named again, with other content.
 
     unread: how many records name a place that nobody can read.

@@ -125,14 +125,9 @@ class Place:
         return f"{name}: {said}" if said else None
 
     def _hazards(self) -> list[str] | None:
-        """The hazards that are marked; None where the list has no column of any."""
-        found, told = [], False
-        for name, hazard in columns.HAZARDS.items():
-            names = (columns.HAZARD_PREFIX + name, name)
-            told = told or self.record.cell(names) is not None
-            if self.tried(names, _flag):
-                found.append(hazard)
-        return found if told else None
+        """The hazards that are marked; None where none is: blank columns are those of a place that no register has."""
+        names = {hazard: (columns.HAZARD_PREFIX + name, name) for name, hazard in columns.HAZARDS.items()}
+        return [hazard for hazard, called in names.items() if self.tried(called, _flag)] or None
 
     def _designations(self) -> list[str] | None:
         """From the form of the list, as the law has it: hazards are told of 指定緊急避難場所 only."""

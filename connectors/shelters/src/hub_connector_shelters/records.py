@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from hub.connector import PayloadError
-from hub.connector import table
+from hub.connector import PayloadError, table
 from hub.connector.json import Field
 from hub.connector.json import read as read_json
 from hub.connector.table import Cell
