@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from hub.connector import PayloadError, table
 from hub.connector.json import Field
@@ -14,7 +14,9 @@ from hub.connector.json import read as read_json
 from hub.connector.table import Cell
 from hub_connector_shelters import columns
 
+T = TypeVar("T")
 MOST_BYTES = 16 * 1024 * 1024
+MOST_RECORDS = 20_000
 ENCODINGS = ("utf-8", "cp932")
 """UTF-8 with or without its mark, else what Excel of a Japanese Windows writes."""
 
@@ -53,14 +55,22 @@ def read(payload: bytes) -> list[Record] | Unavailable:
     start = payload[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith((b"{", b"[")):
         return _geojson(read_json(payload, MOST_BYTES))
-    return list(_table(table.decoded(payload, ENCODINGS, MOST_BYTES)))
+    return list(_few(_table(table.decoded(payload, ENCODINGS, MOST_BYTES))))
+
+
+def _few(found: Iterable[T]) -> Iterator[T]:
+    """As many as a prefecture may have; more are no list of one publisher."""
+    for number, one in enumerate(found):
+        if number >= MOST_RECORDS:
+            raise PayloadError(f"names more than {MOST_RECORDS:,} places")
+        yield one
 
 
 def _table(text: str) -> Iterator[Record]:
     header, rows = table.read(text)
     names = [(columns.plain(name), name) for name in header if name]
-    if not any(name in columns.ID + columns.NAME for name, _ in names):
-        reason = "has neither 名称 nor ID among its columns: it is no list of shelters, or in another encoding"
+    if not any(name in columns.NAME for name, _ in names):  # an ID in ASCII is read in any wrong encoding
+        reason = "has no 名称 among its columns: it is no list of shelters, or in another encoding"
         raise PayloadError(reason, path="line 1")
     if len({name for name, _ in names}) != len(names):
         raise PayloadError("its header says a name twice", path="line 1")
@@ -90,10 +100,10 @@ def _geojson(file: Field) -> list[Record] | Unavailable:
         return Unavailable()
     if type_ != "FeatureCollection":
         raise file.need("type").wrong("is not FeatureCollection")
-    found = [_feature(feature) for feature in file.need("features").items()]
+    found = [_feature(feature) for feature in _few(file.need("features").items())]
     names = {name for record in found for name in record.cells}
-    if names and not names.intersection(columns.ID + columns.NAME):
-        raise file.need("features").wrong("have neither 名称 nor 共通ID: it is no list of shelters")
+    if names and not names.intersection(columns.NAME):
+        raise file.need("features").wrong("have no 名称: it is no list of shelters")
     return found
 
 
@@ -119,7 +129,7 @@ def _properties(feature: Field) -> dict[str, Any]:
     if not isinstance(properties.value, dict):
         raise properties.wrong("is no object")
     try:
-        repr(properties.value).encode()
+        "".join(part for pair in properties.value.items() for part in pair if isinstance(part, str)).encode()
     except UnicodeEncodeError:
         raise properties.wrong("holds half a surrogate pair") from None
     return properties.value
