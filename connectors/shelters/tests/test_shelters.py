@@ -84,7 +84,16 @@ def test_a_time_is_read_as_municipalities_write_it(said: str, expected: str) -> 
 
 
 @pytest.mark.parametrize(
-    "said", ["令和6年1月9日", "午後6時", "令和6年1月9日午後12時", "令和6年2月30日午前6時", "2024-01/09 6:00", "9" * 999, "昨日"]
+    "said",
+    [
+        "令和6年1月9日",
+        "午後6時",
+        "令和6年1月9日午後12時",
+        "令和6年2月30日午前6時",
+        "2024-01/09 6:00",
+        "9" * 999,
+        "昨日",
+    ],
 )
 def test_a_time_that_says_no_one_moment_is_refused(said: str) -> None:
     with pytest.raises(PayloadError):
@@ -193,7 +202,10 @@ def test_the_newest_time_of_its_rows_is_the_issue_s() -> None:
 
 def test_a_list_of_two_municipalities_is_two_lists() -> None:
     found = translated(table(f"NEW001,体育館,3,{SIX},{HERE}", f"NEW001,公民館,4,{SIX},石川県,七尾市"))
-    assert [(event.data["list"], event.data["listed"]) for event in found.events] == [("open:07202", 1), ("open:17202", 1)]
+    assert [(event.data["list"], event.data["listed"]) for event in found.events] == [
+        ("open:07202", 1),
+        ("open:17202", 1),
+    ]
     assert len({event.id for event in found.events}) == 2
 
 
@@ -210,7 +222,9 @@ def test_of_the_keepers_of_a_shelter_nothing_is_read() -> None:
 
 def test_a_head_count_without_a_time_is_refused() -> None:
     assert "no time" in refusal(table(f"S1,体育館,3,,{HERE}")).reason
-    assert "no time" in refusal(table(f"S1,体育館,3,{HERE}", header="ID,名称,人数,所在地_都道府県,所在地_市区町村")).reason
+    assert (
+        "no time" in refusal(table(f"S1,体育館,3,{HERE}", header="ID,名称,人数,所在地_都道府県,所在地_市区町村")).reason
+    )
     assert refusal(table(f"S1,体育館,3,昨日,{HERE}")).path == "line 2, 時点"
 
 
@@ -251,7 +265,12 @@ def test_what_is_no_list_is_refused_quickly(payload: bytes | str) -> None:
 
 
 def feature(geometry: Any, **more: Any) -> bytes:
-    properties = {"共通ID": "E0720200000101", "施設・場所名": "広場", "都道府県名及び市町村名": "福島県会津若松市", **more}
+    properties = {
+        "共通ID": "E0720200000101",
+        "施設・場所名": "広場",
+        "都道府県名及び市町村名": "福島県会津若松市",
+        **more,
+    }
     one = {"type": "Feature", "geometry": geometry, "properties": properties}
     return json.dumps({"type": "FeatureCollection", "features": [one]}).encode()
 
