@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_pfif import PFIF
 from lxml import etree
 
 from hub.conformance import Conformance
@@ -20,6 +19,7 @@ from hub.hub import Hub
 from hub.importing import import_files
 from hub.log.clock import SetClock
 from hub.scenario import flat_event
+from hub_connector_pfif import PFIF
 
 PACKAGE = Path(__file__).parents[1]
 GOLDENS = PACKAGE / "goldens"
@@ -119,7 +119,9 @@ def test_of_people_no_more_is_taken_than_how_they_are() -> None:
         "phone_of_found_person": "090-2222-2222",
         "photo_url": "https://registry.example/photo",
     }
-    whole = document(person(note(**secrets), date_of_birth="1950-01-31", home_street="追手町1", author_name="会津 次郎"))
+    whole = document(
+        person(note(**secrets), date_of_birth="1950-01-31", home_street="追手町1", author_name="会津 次郎")
+    )
     broken = document(person(note(**secrets, source_date="きのう"), home_street="追手町1"))
     for found in (translated(whole), translated(broken)):
         said = str(found) + "".join(rejected.payload.decode() for rejected in found.rejected)
@@ -221,7 +223,9 @@ def test_a_record_s_own_dates_say_whether_it_has_expired(changes: dict[str, Any]
 
 
 def test_a_feed_s_time_says_it_too_and_before_version_1_3_nothing_expires() -> None:
-    record = expired(note(), entry_date=None).replace("<pfif:person>", '<pfif:person xmlns:pfif="http://zesty.ca/pfif/1.4">')
+    record = expired(note(), entry_date=None).replace(
+        "<pfif:person>", '<pfif:person xmlns:pfif="http://zesty.ca/pfif/1.4">'
+    )
     feed = '<feed xmlns="http://www.w3.org/2005/Atom"><updated>{}</updated><entry>{}</entry></feed>'
     assert only(feed.format("2026-07-02T00:00:00Z", record)).kind == "fact.retracted"
     assert only(feed.format("2026-07-01T00:00:00Z", record)).kind == "safety.answered"
@@ -236,7 +240,9 @@ def test_what_is_left_of_an_expired_record_names_no_note_to_hide() -> None:
 def test_an_expiry_date_that_cannot_be_read_keeps_the_record_out() -> None:
     found = translated(document(person(note(), expiry_date="soon")))
     assert not found.events
-    assert [(r.error.path, r.refs) for r in found.rejected] == [("person/expiry_date", ["registry.example/person.hanako"])]
+    assert [(r.error.path, r.refs) for r in found.rejected] == [
+        ("person/expiry_date", ["registry.example/person.hanako"])
+    ]
     mended = found.rejected[0].payload.decode().replace("soon", "2026-07-02T00:00:00Z")
     assert only(mended) == only(document(note()))
 
@@ -287,7 +293,7 @@ def test_what_is_no_pfif_is_refused_quickly(payload: str | bytes) -> None:
 
 def test_many_attributes_and_fields_cost_nothing() -> None:
     many = "".join(f"<pfif:x{n}>1</pfif:x{n}>" for n in range(50_000))
-    assert only(document(person(note(), **{}) + f"<pfif:person>{many}</pfif:person>")).ref
+    assert only(document(person(note()) + f"<pfif:person>{many}</pfif:person>")).ref
 
 
 # Person Finder's own files
@@ -311,11 +317,11 @@ def test_a_feed_of_person_finder_is_read_whole(path: Path) -> None:
 @needs_data
 @pytest.mark.parametrize("path", VALIDATED, ids=lambda path: path.stem)
 def test_each_file_of_the_validator_gives_events_or_says_why_not(path: Path) -> None:
-    try:
-        found = translated(path.read_bytes())
-    except PayloadError as error:
-        assert path.stem in ("XML_INVALID", "XML_NON_PFIF_ROOT", "XML_NO_NAMESPACE"), error
+    if path.stem in ("XML_INVALID", "XML_NON_PFIF_ROOT", "XML_NO_NAMESPACE"):
+        with pytest.raises(PayloadError):
+            translated(path.read_bytes())
         return
+    found = translated(path.read_bytes())
     assert found.events or found.nothing or found.rejected
 
 
@@ -362,7 +368,13 @@ ANSWER = answer(
         "mode": "emergency",
         "items": [
             item("safety.answered", "s2", status="unknown", answered_by="民生委員"),
-            item("safety.answered", "n1@1", "pfif", status="unknown", note="PFIF: believed_dead, in_contact\nそう聞きました"),
+            item(
+                "safety.answered",
+                "n1@1",
+                "pfif",
+                status="unknown",
+                note="PFIF: believed_dead, in_contact\nそう聞きました",
+            ),
             {**item("safety.answered", "s3", status="safe"), "occurred_at": None},
         ],
     },
@@ -392,7 +404,9 @@ def test_a_person_is_named_where_the_name_is_visible_and_may_be_kept_for_a_time(
     assert record.findtext(f"{P}full_name") == "会津 花子"
     assert record.findtext(f"{P}expiry_date") == "2026-06-09T00:02:00Z"
     assert record.findtext(f"{P}entry_date") == "2026-06-02T00:02:00Z"
-    assert [n.findtext(f"{P}person_record_id") for n in root.findall(f"{P}note")] == ["hub.example/person.taro%2Fa%20b"] * 3
+    assert [n.findtext(f"{P}person_record_id") for n in root.findall(f"{P}note")] == [
+        "hub.example/person.taro%2Fa%20b"
+    ] * 3
 
 
 def test_every_record_has_what_pfif_demands_of_it() -> None:
@@ -406,7 +420,9 @@ def test_every_record_has_what_pfif_demands_of_it() -> None:
 
 def test_what_came_as_pfif_goes_out_as_it_came() -> None:
     came = only(document(note(status="believed_missing", author_made_contact="true")))
-    said = answer({"person": "hanako", "mode": "normal", "items": [item("safety.answered", came.id, "pfif", **came.data)]})
+    said = answer(
+        {"person": "hanako", "mode": "normal", "items": [item("safety.answered", came.id, "pfif", **came.data)]}
+    )
     (one,) = written(said).iter(f"{P}note")
     assert one.findtext(f"{P}status") == "believed_missing"
     assert one.findtext(f"{P}author_made_contact") == "true"
@@ -424,7 +440,9 @@ def test_who_needs_help_is_alive_and_of_whom_nothing_is_known_no_status_is_said(
 
 
 def test_another_reader_of_pfif_takes_an_answer_as_it_was_said() -> None:
-    found = PFIF(Settings(options={"domain": "other.example"})).translate(PFIF(OURS).render(ANSWER, "application/pfif+xml"))
+    found = PFIF(Settings(options={"domain": "other.example"})).translate(
+        PFIF(OURS).render(ANSWER, "application/pfif+xml")
+    )
     assert not found.rejected
     assert [event.data["status"] for event in found.events] == ["safe", "unknown", "safe"]
     assert PFIF(OURS).translate(PFIF(OURS).render(ANSWER, "application/pfif+xml")).events == []
@@ -438,7 +456,13 @@ def test_without_a_domain_no_answer_is_offered_as_pfif() -> None:
     assert not PFIF().media_types
     with pytest.raises(Misuse):
         PFIF().render(ANSWER, "application/pfif+xml")
-    for options in ({"domain": "HUB example"}, {"domain": 1}, {"keep_days": 0}, {"keep_days": True}, {"keep_days": "7"}):
+    for options in (
+        {"domain": "HUB example"},
+        {"domain": 1},
+        {"keep_days": 0},
+        {"keep_days": True},
+        {"keep_days": "7"},
+    ):
         with pytest.raises(Misuse):
             PFIF(Settings(options=options))
 
@@ -452,6 +476,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     clock = SetClock(datetime(2026, 6, 1, tzinfo=UTC))
     found = Hub.open(f"sqlite:///{tmp_path / 'hub.sqlite3'}", clock)
     found.init()
+    city = {"recipient": "aizu-city", "class": "municipality", "areas": ["07202"], "purposes": ["rescue"]}
     grant = {
         "grant": "g1",
         "person": "hanako",
@@ -461,7 +486,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         "modes": ["normal"],
     }
     told: list[tuple[str, dict[str, Any]]] = [
-        ("recipient.registered", {"recipient": "aizu-city", "class": "municipality", "areas": ["07202"], "purposes": ["rescue"]}),
+        ("recipient.registered", city),
         *(("person.enrolled", {"person": who, "areas": ["07202"]}) for who in ("hanako", "taro")),
         ("consent.granted", grant),
         *(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hub.connector import Event, PayloadError, is_id, stable_id
+from hub.connector import Event, is_id, stable_id
 from hub.connector.xml import Node
 
 SOURCE = "pfif"

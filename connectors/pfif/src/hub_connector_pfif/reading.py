@@ -61,8 +61,8 @@ class _Reading:
             return
         event = self._event(note, expired=expired or note.ref in self._expired)
         if event is not None and event != self.events.setdefault(event.id, event):
-            error = PayloadError("is another than the one that has its id and source_date", path=record.path)
-            self._reject(error, record, note.ref)
+            other = PayloadError("is another than the one that has its id and source_date", path=record.path)
+            self._reject(other, record, note.ref)
 
     def _event(self, note: Note, *, expired: bool) -> Event | None:
         if self._ours is not None and note.id.startswith(self._ours):

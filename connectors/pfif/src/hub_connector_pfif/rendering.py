@@ -43,7 +43,7 @@ def _person(root: etree._Element, person: Mapping[str, Any], time: str, domain: 
     if not answers:
         return
     record_id = f"{domain}/person.{_local(person['person'])}"
-    profile = next((item["data"] for item in person["items"] if item["kind"] == _PROFILE), {})
+    profile: Item = next((item["data"] for item in person["items"] if item["kind"] == _PROFILE), {})
     name, inside = profile.get("name"), root
     if name:
         inside = etree.SubElement(root, f"{{{_PFIF}}}person")
