@@ -255,6 +255,9 @@ def places(
     database: Database = None,
     area: Annotated[str | None, typer.Option("--area", help="Only those in this area.")] = None,
     at: At = None,
+    on: Annotated[
+        str | None, typer.Option("--on", help="How things stood at a time, also by what came in later.")
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Every report, not only the newest of each place.")
     ] = False,
@@ -262,7 +265,7 @@ def places(
 ) -> None:
     """Hazards and shelters: the newest report of each, now or as known at a time. They name no person."""
     with opened(database) as hub:
-        rows = hub.directory.places(kind, area=area, time=time_of(at), history=history)
+        rows = hub.directory.places(kind, area=area, time=time_of(at), on=time_of(on, "--on"), history=history)
     if as_json:
         print_json(rows)
         return
