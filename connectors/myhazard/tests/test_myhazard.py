@@ -447,7 +447,7 @@ REJECTED: dict[str, tuple[bytes, str]] = {
             json.dumps(
                 record(
                     "deletion",
-                    of=[{"type": "location", "device": "d", "n": [1] * 9_999 + [2], "revs": list(range(1, 101))}] * 50,
+                    of=[{"type": "location", "device": "d", "n": [1] * 9_999 + [2], "revs": list(range(1, 101))}] * 40,
                 )
             ).encode()
         ),
