@@ -114,7 +114,7 @@ def users(record: Any) -> tuple[str, ...]:
     members = record.get("members")
     named = [record, *(members[:MOST_MEMBERS] if isinstance(members, list) else ())]
     found = (part.get("user") for part in named if isinstance(part, dict))
-    return tuple(dict.fromkeys(name for name in found if is_id(name)))
+    return tuple(dict.fromkeys(str(name) for name in found if is_id(name)))
 
 
 def _one(head: Head, kind: str, data: Mapping[str, Any]) -> Said:
