@@ -151,6 +151,13 @@ def test_the_largest_that_is_read_stays_small() -> None:
     assert size < 1_000_000
 
 
+def test_a_sample_of_any_size_is_read_whole() -> None:
+    for records in (0, 1, 10, 100_000):
+        translation = cap().translate(cap().sample(records))
+        assert len(translation.events) == min(max(records // 4, 1), 1_500)
+        assert not translation.rejected
+
+
 @pytest.mark.parametrize("cut", range(0, len(GOOD.encode()) - 1, 37))
 def test_an_alert_that_breaks_off_is_refused(cut: int) -> None:
     refusal(GOOD.encode()[:cut])

@@ -74,7 +74,7 @@ class CAP:
         return polling.poll(self._feed, state, fetch, self._is_read)
 
     def sample(self, records: int) -> bytes:
-        """An Atom feed of `records` alerts, all drills."""
+        """An Atom feed of alerts for about `records` places, all drills."""
         return samples.feed(records, self._senders.unsigned)
 
     def _is_read(self, payload: bytes) -> bool:

@@ -18,11 +18,20 @@ _ENTRY = """<entry><id>urn:example:{number}</id><title>訓練</title><updated>20
 <area><areaDesc>会津若松市</areaDesc><polygon>37.4,139.8 37.4,140.0 37.6,140.0 37.6,139.8 37.4,139.8</polygon>
 <geocode><valueName>JIS X 0402</valueName><value>07202</value></geocode></area>
 <area><areaDesc>喜多方市</areaDesc><geocode><valueName>JIS X 0402</valueName><value>07208</value></geocode></area>
+<area><areaDesc>磐梯町</areaDesc><geocode><valueName>JIS X 0402</valueName><value>07407</value></geocode></area>
 </info></alert></content></entry>
 """
 
 
-def feed(alerts: int, sender: str | None) -> bytes:
-    """An Atom feed of so many drills; sender: whose they are, where the connector believes only some."""
+_PLACES = 4
+_MOST = 1_500
+
+
+def feed(places: int, sender: str | None) -> bytes:
+    """An Atom feed of drills for about so many places, four in each, and of 1,500 alerts at the most.
+
+    sender: whose they are, where the connector believes only some.
+    """
+    alerts = min(max(places // _PLACES, 1), _MOST)
     entries = [_ENTRY.format(number=number, sender=sender or _SENDER) for number in range(alerts)]
     return _FEED.format("".join(entries)).encode()
