@@ -1,4 +1,4 @@
-"""Tracks of real phones, moved to Aizu: GeoLife and others. They are for research, so nothing of them is copied here."""
+"""Tracks of real phones, moved to Aizu. They are for research only, so nothing of them is copied here."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def number(said: Field, name: str) -> int | None:
     return None if found is None else found.whole(0, 100)
 
 
-def words(said: Field, name: str) -> list[str] | None:
+def listed(said: Field, name: str) -> list[str] | None:
     """A list of short texts; None where it is absent."""
     found = said.optional(name)
     return None if found is None else [plain(item, 200) for item in some(found, _MOST_LISTED, least=0)]

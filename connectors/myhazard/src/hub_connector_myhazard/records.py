@@ -21,6 +21,7 @@ from hub_connector_myhazard.reading import (
     day,
     identifier,
     language,
+    listed,
     number,
     plain,
     revisions,
@@ -28,7 +29,6 @@ from hub_connector_myhazard.reading import (
     text,
     user,
 )
-from hub_connector_myhazard.reading import words as listed
 
 SOURCE = locations.SOURCE
 RETRACTED = "fact.retracted"
