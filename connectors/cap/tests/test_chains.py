@@ -17,8 +17,6 @@ from hub.log.clock import SetClock
 
 from .alerts import AIZU, KITAKATA, alert, area, atom, cap, info, inside, named, told
 
-pytestmark = pytest.mark.skipif("cap" not in hazards.SCALES, reason="this hub has no policy on CAP")
-
 BANDAI = ("JIS X 0402", "07407")
 NOW = datetime(2026, 6, 2, 6, tzinfo=UTC)
 LEASE = timedelta(hours=72)
