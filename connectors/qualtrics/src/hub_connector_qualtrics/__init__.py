@@ -48,6 +48,7 @@ _SURVEY_ID = re.compile(r"SV_[0-9A-Za-z]{1,60}")
 _ENCODINGS = ("utf-8", "cp932")
 _LINES = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
 _BOM = b"\xef\xbb\xbf"
+_ABSENT = "is not in this payload, so what it said is not known"
 _FIRST = datetime(2026, 6, 2, 9, tzinfo=UTC)
 
 
@@ -107,7 +108,7 @@ class Qualtrics:
         return self._told(found, heads)
 
     def sample(self, records: int) -> bytes:
-        """An export in JSON with so many responses of made-up people, a quarter of an hour of work each minute."""
+        """An export in JSON with so many responses of made-up people, one every four seconds."""
         said = [_made_up(number, self._meanings.ref) for number in range(records)]
         return json.dumps({"responses": said}, ensure_ascii=False).encode()
 
@@ -173,12 +174,10 @@ class _Account:
     def translation(self) -> Translation:
         unknown = [
             Rejected(
-                error=PayloadError(
-                    "the response that is deleted is not in this payload, so its facts are unknown", path=path
-                ),
-                payload=json.dumps({"responses": [], "deletes": [{"responseId": id}]}).encode(),
+                error=PayloadError(_ABSENT, path=path),
+                payload=json.dumps({"responses": [], "deletes": [{"responseId": response}]}).encode(),
             )
-            for id, path in self.deleted.items()
+            for response, path in self.deleted.items()
         ]
         nothing = None if self.events else self._nothing()
         return Translation(
@@ -209,8 +208,8 @@ def _deleted(top: Field) -> Mapping[str, str]:
     deletes = top.optional("deletes")
     if deletes is None:
         return {}
-    ids = [part.need("responseId") for part in deletes.items()]
-    return {id.word(): id.path for id in ids}
+    named = [part.need("responseId") for part in deletes.items()]
+    return {response.word(): response.path for response in named}
 
 
 def _other(top: Field) -> str | None:
@@ -228,10 +227,10 @@ def _is_reply(result: Field) -> bool:
 
 
 def _survey_id(settings: Settings) -> str | None:
-    id = settings.options.get("survey")
-    if id is not None and (not isinstance(id, str) or not _SURVEY_ID.fullmatch(id)):
+    survey = settings.options.get("survey")
+    if survey is not None and (not isinstance(survey, str) or not _SURVEY_ID.fullmatch(survey)):
         raise Misuse("options.survey: is no id of a survey (SV_…)")
-    return id
+    return survey
 
 
 def _one_of(settings: Settings, name: str, known: Sequence[str]) -> str:

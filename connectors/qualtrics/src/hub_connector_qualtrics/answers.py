@@ -80,16 +80,16 @@ class Columns:
         found = _COLUMN.fullmatch(key)
         if found is None:
             return self._embedded(key, tag)
-        loop, id, rest = found[1], found[2], found[3]
+        loop, number, rest = found[1], found[2], found[3]
         if _BESIDES.search(rest):
             return None
-        question = self._survey.questions.get(id)
+        question = self._survey.questions.get(number)
         tags = {tag, tag.removesuffix(rest) if rest else tag}
         if question is not None:
             if question.type in UNTOLD:
                 return None
             tags |= {question.tag, f"{question.tag}{rest}"}
-        names = frozenset({key, id, f"{id}{rest}", *tags} - {""})
+        names = frozenset({key, number, f"{number}{rest}", *tags} - {""})
         turn = f" [{loop}]" if loop else ""
         if question is None:
             return Column(name=self._called(key, tag, self._title(key)) + turn, names=names)
@@ -121,9 +121,9 @@ class Columns:
         if is_text:
             parts.pop()
         option: str | None = None
-        if question.options and parts and parts[-1] in question.options and not is_text:
-            if question.type == "MC" or len(parts) > 1:
-                option = parts.pop()
+        of_option = question.type == "MC" or len(parts) > 1
+        if parts and not is_text and of_option and parts[-1] in question.options:
+            option = parts.pop()
         steps = [question.rows.get(part) or question.options.get(part) or part for part in parts]
         name = ": ".join([base, *steps])
         if is_text and question.type != "TE":

@@ -73,8 +73,8 @@ class Teller:
 
     def tell(self, response: Response, columns: Columns) -> Told:
         """Its events. Raises LeftOutError, and PayloadError."""
-        id = response.text("_recordId")
-        if not _RESPONSE_ID.fullmatch(id):
+        name = response.text("_recordId")
+        if not _RESPONSE_ID.fullmatch(name):
             raise PayloadError("is no id of a response", path=response.where("_recordId"))
         self._sort_out(response)
         ref = self.ref(response)
@@ -86,7 +86,7 @@ class Teller:
         events = [
             Event(
                 source=SOURCE,
-                id=f"{id}:{kind}:{stable_id(kind, ref, at.isoformat(), str(exercise), *_flat(data))[:16]}",
+                id=f"{name}:{kind}:{stable_id(kind, ref, at.isoformat(), str(exercise), *_flat(data))[:16]}",
                 kind=kind,
                 ref=ref,
                 occurred_at=at,

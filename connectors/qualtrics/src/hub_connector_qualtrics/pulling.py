@@ -46,15 +46,14 @@ class Options:
 
 def options(settings: Settings) -> Options:
     """What the operator set. Raises Misuse."""
-    return Options(
-        patience_s=_number(settings, "patience_s", 60, 0, 120), whole_h=_number(settings, "whole_h", 24, 0, 8760)
-    )
+    patience_s, whole_h = _number(settings, "patience_s", 60, 120), _number(settings, "whole_h", 24, 8760)
+    return Options(patience_s=patience_s, whole_h=whole_h)
 
 
-def _number(settings: Settings, name: str, absent: float, low: float, high: float) -> float:
+def _number(settings: Settings, name: str, absent: float, high: float) -> float:
     value = settings.options.get(name, absent)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise Misuse(f"options.{name}: is no number from {low} to {high}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+        raise Misuse(f"options.{name}: is no number from 0 to {high}")
     return float(value)
 
 
@@ -164,7 +163,7 @@ class Pull:
         )
 
     def _waited(self, export: str) -> Field | None:
-        """The progress of an export when it is complete; None where it takes too long, _LOST where it came to nothing."""
+        """What is said of an export that is complete; None where it takes too long, _LOST where nothing comes of it."""
         wait_s, waited_s = _FIRST_WAIT_S, 0.0
         while True:
             answer = self._fetch(f"{self._exports}/{export}", headers=self._headers, allow=(404,))
@@ -172,19 +171,18 @@ class Pull:
                 return _LOST
             progress = _result(answer)
             status = progress.optional("status")
-            match status.value if status else None:
-                case "complete":
-                    return progress
-                case "failed":
-                    return _LOST
+            if status and status.value == "complete":
+                return progress
+            if status and status.value == "failed":
+                return _LOST
             if waited_s + wait_s > self._options.patience_s:
                 return None
             time.sleep(wait_s)
             waited_s, wait_s = waited_s + wait_s, min(wait_s * 2, _LONGEST_WAIT_S)
 
     def _file(self, done: Field) -> bytes:
-        id = _named(done, "fileId")
-        answer = self._fetch(f"{self._exports}/{id}/file", headers=self._headers, allow=(404,))
+        file = _named(done, "fileId")
+        answer = self._fetch(f"{self._exports}/{file}/file", headers=self._headers, allow=(404,))
         if answer.status == 404:
             raise Unavailable("the file of the export has gone; another is started")
         return answer.body

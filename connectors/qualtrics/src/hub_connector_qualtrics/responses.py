@@ -46,6 +46,7 @@ NAMES = {
 
 _OLD_COLUMN = re.compile(r"V[0-9]{1,3}")
 _DATA = re.compile(r"R_[0-9A-Za-z]{1,60}|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}\S{0,9}")
+_QID = re.compile(r"(?:[0-9]{1,4}_)?QID[0-9]{1,9}(?:[_#][0-9A-Z_#]{1,40})?")
 _NOT_A_LETTER = re.compile(r"[\s_]")
 
 
@@ -144,14 +145,14 @@ def _one(said: Field, alone: Callable[[], bytes]) -> Response | Rejected:
         for part in (values, labels):
             if part is not None and not isinstance(part.value, dict):
                 raise part.wrong("is no object")
-        id = said.optional("responseId")
-        fields = {**values.value, "_recordId": id.value} if id else values.value
+        named = said.optional("responseId")
+        fields = {**values.value, "_recordId": named.value} if named else values.value
     except PayloadError as error:
         return Rejected(error=error, payload=alone())
     return Response(
         fields=fields,
         labels=labels.value if labels else {},
-        where=lambda key: f"{prefix}responseId" if key == "_recordId" and id else f"{prefix}values.{shown(key)}",
+        where=lambda key: f"{prefix}responseId" if key == "_recordId" and named else f"{prefix}values.{shown(key)}",
         alone=alone,
     )
 
@@ -167,8 +168,8 @@ def _number(value: Decimal) -> float | str:
 
 
 def shown(key: str) -> str:
-    """A key as an error may show it: one of the format's own, never a word that the survey's author or a person wrote."""
-    return key if key in _KEYS or key.startswith("QID") and key.isascii() and len(key) <= 40 else "(a field)"
+    """A key as an error may show it: one of the format's own, never a word that somebody wrote."""
+    return key if key in _KEYS or _QID.fullmatch(key) else "(a field)"
 
 
 _KEYS = frozenset(NAMES.values())
@@ -247,8 +248,8 @@ def _import_id(cell: str) -> str | None:
         said = parse(cell) if cell.lstrip().startswith("{") else None
     except PayloadError:
         return None
-    id = said.get("ImportId") if isinstance(said, dict) else None
-    return id if isinstance(id, str) and 0 < len(id) <= 200 else None
+    found = said.get("ImportId") if isinstance(said, dict) else None
+    return found if isinstance(found, str) and 0 < len(found) <= 200 else None
 
 
 def _key(name: str, survey: Survey) -> str:
@@ -303,15 +304,21 @@ def of_xml(payload: bytes) -> Read:
     if root.name != "Responses":
         raise PayloadError("its root is not Responses", path="Responses")
     for said in root.children("Response"):
-        alone = lambda said=said: b"<Responses>" + etree.tostring(said.element, with_tail=False) + b"</Responses>"  # type: ignore[misc] # noqa: E731
-        fields: dict[str, Any] = {}
-        try:
-            for part in said.element:
-                name = Node(part).name
-                if name in fields:
-                    raise PayloadError("stands more than once", path=f"{said.path}/{shown(name)}")
-                fields[name] = part.text or ""
-        except PayloadError as error:
-            yield Rejected(error=error, payload=alone())
-            continue
-        yield Response(fields=fields, where=lambda key, said=said: f"{said.path}/{shown(key)}", alone=alone)  # type: ignore[misc]
+        yield _element(said)
+
+
+def _element(said: Node) -> Response | Rejected:
+    def where(key: str) -> str:
+        return f"{said.path}/{shown(key)}"
+
+    def alone() -> bytes:
+        written: bytes = etree.tostring(said.element, with_tail=False)
+        return b"<Responses>" + written + b"</Responses>"
+
+    fields: dict[str, Any] = {}
+    for part in said.element:
+        name = Node(part).name
+        if name in fields:
+            return Rejected(error=PayloadError("stands more than once", path=where(name)), payload=alone())
+        fields[name] = part.text or ""
+    return Response(fields=fields, where=where, alone=alone)

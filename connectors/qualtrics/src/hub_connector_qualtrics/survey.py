@@ -94,14 +94,14 @@ def load(content: bytes | None) -> Survey:
         top = read(content)
         result = top.optional("result") or top
         if result.optional("SurveyElements"):
-            id, found = _qsf(result)
+            named, found = _qsf(result)
         elif result.optional("questions"):
-            id, found = _reply(result)
+            named, found = _reply(result)
         else:
             raise PayloadError("is neither a QSF nor the API's reply about a survey")
     except PayloadError as error:
         raise Misuse(f"files.qsf: {error}") from None
-    return Survey(id=id, questions=_distinct(found))
+    return Survey(id=named, questions=_distinct(found))
 
 
 def _distinct(found: Sequence[Question]) -> Mapping[str, Question]:
@@ -119,27 +119,27 @@ def _distinct(found: Sequence[Question]) -> Mapping[str, Question]:
 
 def _qsf(top: Field) -> tuple[str | None, Sequence[Question]]:
     entry = top.optional("SurveyEntry")
-    id = entry.optional("SurveyID") if entry else None
+    named = entry.optional("SurveyID") if entry else None
     found = [
         _question(element.need("Payload"))
         for element in top.need("SurveyElements").items()
         if element.need("Element").text() == "SQ"
     ]
-    return id.text() if id else None, found
+    return named.text() if named else None, found
 
 
 def _question(said: Field) -> Question:
-    type, tag = said.need("QuestionType").text(), said.need("DataExportTag").text()
+    sort, tag = said.need("QuestionType").text(), said.need("DataExportTag").text()
     choices = _listed(said, "Choices", "Display", "ChoiceOrder")
     answers = _listed(said, "Answers", "Display", "AnswerOrder")
-    options, rows = (choices, {}) if type == "MC" else (answers, choices)
-    codes = {number: code for number, code in _said(said, "RecodeValues")}
-    names = {number: name for number, name in _said(said, "VariableNaming")}
+    options, rows = (choices, {}) if sort == "MC" else (answers, choices)
+    codes = dict(_said(said, "RecodeValues"))
+    names = dict(_said(said, "VariableNaming"))
     return Question(
         id=_matching(said.need("QuestionID")),
         tag=tag,
         text=_name(said.need("QuestionText").text(1_000_000), tag),
-        type=type,
+        type=sort,
         several=_several(said),
         rows=rows,
         options=options,
@@ -163,9 +163,7 @@ def _listed(said: Field, name: str, text: str, order: str) -> dict[str, str]:
     found = {number: _shown(choice, text) for number, choice in _members(listed)}
     ordered = said.optional(order)
     first = [str(part.value) for part in ordered.items()] if ordered and isinstance(ordered.value, list) else []
-    return {
-        number: found[number] for number in [*(n for n in first if n in found), *(n for n in found if n not in first)]
-    }
+    return {number: found[number] for number in dict.fromkeys([*first, *found]) if number in found}
 
 
 def _shown(choice: Field, name: str) -> str:
@@ -211,7 +209,7 @@ def _matching(said: Field) -> str:
 
 def _reply(top: Field) -> tuple[str | None, Sequence[Question]]:
     """The reply to GET /API/v3/surveys/{id}: the same in other names; rows stand apart from options there."""
-    id, found = top.optional("id"), []
+    named, found = top.optional("id"), []
     for number, said in _members(top.need("questions")):
         kind = said.need("questionType")
         choices = dict(_members(said.need("choices"))) if said.optional("choices") else {}
@@ -219,20 +217,20 @@ def _reply(top: Field) -> tuple[str | None, Sequence[Question]]:
         options = {key: _shown(choice, "choiceText") for key, choice in choices.items()}
         codes = {key: part.text() for key, choice in choices.items() if (part := choice.optional("recode"))}
         names = {key: part.text() for key, choice in choices.items() if (part := choice.optional("variableName"))}
-        type, tag = kind.need("type").text(), said.need("questionName").text()
+        sort, tag = kind.need("type").text(), said.need("questionName").text()
         parts = [kind.optional(name) for name in ("selector", "subSelector")]
         selector, sub = (part.text() if part else "" for part in parts)
-        is_choice = type in ("MC", "Matrix")
+        is_choice = sort in ("MC", "Matrix")
         found.append(
             Question(
                 id=_matching(Field(number, f"questions.{number}")),
                 tag=tag,
                 text=_name(said.need("questionText").text(1_000_000), tag),
-                type=type,
+                type=sort,
                 several=selector.startswith("MA") or selector == "MSB" or sub == "MultipleAnswer",
                 rows={key: _shown(row, "choiceText") for key, row in rows.items()} if is_choice else options,
                 options=options if is_choice else {},
                 numbers=_numbers(options, codes, names) if is_choice else {},
             )
         )
-    return id.text() if id else None, found
+    return named.text() if named else None, found
