@@ -28,7 +28,7 @@ from hub.connector import GROUP, UNSET, Connector, Schemed, Settings
 from hub.errors import Misuse
 from hub.schemas import Schemas
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEYS = ("url", "every_s", "options", "files", "secrets")
 EVERY_S = 300
 _LARGEST_FILE = 16 * 1024 * 1024
@@ -132,7 +132,7 @@ def faults(plugin: object, name: str) -> str | None:
         return "it lacks name, source, kinds, quality or translate"
     if plugin.name != name:
         return "its name is not that of its entry point"
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return "its name is not of lower-case letters, digits and _"
     return None
 
