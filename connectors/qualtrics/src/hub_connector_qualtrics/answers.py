@@ -164,10 +164,11 @@ def _add(found: dict[str, Answer], column: Column, said: Sequence[str], labels: 
         answer.shown.append(text)
         answer.said += [text, *(way for way, number in question.numbers.items() if number == column.option)]
         return
+    of_options = question if question is not None and question.options and not column.is_text else None
     for number, one in enumerate(said):
-        for part in [one] if column.is_text or question is None else question.chosen(one):
+        for part in of_options.chosen(one) if of_options else [one]:
             label = labels[number] if labels else part
-            text = label if column.is_text or question is None else question.shown(plain(label))
+            text = of_options.shown(plain(label)) if of_options else label
             answer.shown.append(text)
             answer.said += [text, label, part]
         if question is None and "," in one:

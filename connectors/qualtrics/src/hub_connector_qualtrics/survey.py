@@ -17,7 +17,8 @@ from hub.connector.json import Field, read
 UNTOLD = frozenset({"DB", "Timing", "Meta", "Captcha", "FileUpload", "Draw", "Signature", "HeatMap", "HotSpot"})
 """Types of questions that ask the person nothing in words."""
 
-_MARKUP = re.compile(r"<[^<>]*>")
+_BREAK = re.compile(r"<\s*/?\s*(?:br|p|div|li|ul|ol|tr|td|th|h[1-6])\b[^<>]*>", re.IGNORECASE)
+_MARKUP = re.compile(r"</?[A-Za-z!][^<>]*>")
 _WHITESPACE = re.compile(r"\s+")
 _ID = re.compile(r"QID[0-9]{1,9}")
 _LONGEST_NAME = 300
@@ -82,7 +83,7 @@ class Survey:
 def plain(text: str) -> str:
     """`text` without markup, references and runs of white space."""
     if "<" in text or "&" in text:
-        text = html.unescape(_MARKUP.sub(" ", text))
+        text = html.unescape(_MARKUP.sub("", _BREAK.sub(" ", text)))
     return _WHITESPACE.sub(" ", text).strip()
 
 

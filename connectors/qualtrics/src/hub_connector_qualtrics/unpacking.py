@@ -43,7 +43,7 @@ def unpacked(payload: bytes) -> bytes:
     """The one file in a zip. Raises PayloadError."""
     content = b"".join(pieces(payload, LARGEST_BYTES))
     if is_zip(content):
-        raise PayloadError("holds a zip in a zip")
+        raise _wrong("holds a zip in a zip")
     return content
 
 
@@ -58,32 +58,36 @@ def pieces(payload: bytes, largest_bytes: int) -> Iterator[bytes]:
                     raise _too_large(largest_bytes)
                 yield piece
     except _BROKEN:
-        raise PayloadError("is a zip that cannot be unpacked") from None
+        raise _wrong("cannot be unpacked") from None
 
 
 def _archive(payload: bytes) -> zipfile.ZipFile:
     if len(payload) > _MOST_PACKED_BYTES:
-        raise PayloadError(f"is larger than {_MOST_PACKED_BYTES // 1024 // 1024} MiB")
+        raise _wrong(f"is larger than {_MOST_PACKED_BYTES // 1024 // 1024} MiB")
     if payload.count(_ENTRY) > _MOST_ENTRIES:  # before each of them is read
-        raise PayloadError("is a zip of many files; one is meant")
+        raise _wrong("holds many files; one is meant")
     return zipfile.ZipFile(io.BytesIO(payload))
 
 
 def _only(archive: zipfile.ZipFile, largest_bytes: int) -> zipfile.ZipInfo:
     files = archive.infolist()
     if len(files) != 1:
-        raise PayloadError(f"is a zip of {len(files)} files; one is meant")
+        raise _wrong(f"holds {len(files)} files; one is meant")
     (file,) = files
     if file.is_dir() or "/" in file.filename or "\\" in file.filename or "\0" in file.filename:
-        raise PayloadError("is a zip whose file lies in a folder; Qualtrics writes none")
+        raise _wrong("holds a folder; Qualtrics writes none")
     if file.flag_bits & _ENCRYPTED:
-        raise PayloadError("is a zip with a password")
+        raise _wrong("has a password")
     if file.compress_type not in _METHODS:
-        raise PayloadError("is a zip packed in another way than Qualtrics packs")
+        raise _wrong("is packed in another way than Qualtrics packs")
     if file.file_size > largest_bytes:
         raise _too_large(largest_bytes)
     return file
 
 
 def _too_large(largest_bytes: int) -> PayloadError:
-    return PayloadError(f"is a zip of more than {largest_bytes // 1024 // 1024} MiB when unpacked")
+    return _wrong(f"is larger than {largest_bytes // 1024 // 1024} MiB when unpacked")
+
+
+def _wrong(reason: str) -> PayloadError:
+    return PayloadError(reason, path="zip")
