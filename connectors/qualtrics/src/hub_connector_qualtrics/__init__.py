@@ -46,7 +46,6 @@ from hub_connector_qualtrics.survey import load
 
 _SURVEY_ID = re.compile(r"SV_[0-9A-Za-z]{1,60}")
 _ENCODINGS = ("utf-8", "cp932")
-_LINES = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
 _BOM = b"\xef\xbb\xbf"
 _ABSENT = "is not in this payload, so what it said is not known"
 _FIRST = datetime(2026, 6, 2, 9, tzinfo=UTC)
@@ -115,9 +114,12 @@ class Qualtrics:
     def _json(self, payload: bytes) -> Translation:
         if len(payload) > unpacking.LARGEST_BYTES:
             raise PayloadError("is larger than 64 MiB")
-        if _LINES.match(payload):
+        try:
+            top = read(payload, responses.LARGEST_JSON_BYTES)
+        except PayloadError:
+            if not responses.are_lines(payload):
+                raise
             return self._told(responses.of_lines(payload), Heads())
-        top = read(payload, responses.LARGEST_JSON_BYTES)
         other = _other(top)
         if other is not None:
             return Translation(nothing=other)

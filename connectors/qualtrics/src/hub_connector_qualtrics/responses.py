@@ -28,6 +28,7 @@ from hub_connector_qualtrics.survey import Survey, plain
 
 LARGEST_JSON_BYTES = LARGEST_XML_BYTES = 16 * 1024 * 1024
 MOST_VALUES = 1_000
+_LOOKED_AT, _LOOKED_AT_LINES = 4 * 1024 * 1024, 20
 LONGEST = 10_000
 
 NAMES = {
@@ -119,6 +120,12 @@ def of_json(top: Field) -> Read:
         return
     result = top.optional("result") or top
     yield _one(result, lambda: json_bytes(result.value))
+
+
+def are_lines(payload: bytes) -> bool:
+    """Whether what is no JSON as a whole is JSON by lines: one of the first lines is a response by itself."""
+    lines = [line.strip() for line in payload[:_LOOKED_AT].split(b"\n")[:_LOOKED_AT_LINES]]
+    return any(line.startswith(b"{") and line.endswith(b"}") and b'"values"' in line for line in lines)
 
 
 def of_lines(payload: bytes) -> Read:
