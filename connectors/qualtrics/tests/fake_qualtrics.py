@@ -6,8 +6,8 @@
         ... ask there.url ...
         there.asked                             # [("POST", "/API/v3/surveys/…", {…}), …]
 
-Faults: a status (429 says `Retry-After: 7`), `hang` (no answer for a while), `hang up`, `cut` (breaks off in the middle),
-`garbage` (bytes that are none of ours), and of progress `slow` (still in progress) and `failed`.
+Faults: a status (429 says `Retry-After: 7`), `hang` (no answer for a while), `hang up`, `cut` (breaks off in the
+middle), `garbage` (bytes that are none of ours), and of progress `slow` (still in progress) and `failed`.
 """
 
 from __future__ import annotations

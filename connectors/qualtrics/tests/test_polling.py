@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx2
 import pytest
-
 from fake_qualtrics import HANG_S, SURVEY, FakeQualtrics, response
+from hub_connector_qualtrics import Qualtrics
+
 from hub import fetching
 from hub.connector import Misuse, Settings
 from hub.events import Event
@@ -20,7 +21,6 @@ from hub.fetching import Fetcher
 from hub.hub import Hub
 from hub.log.clock import SetClock
 from hub.plugins import Plugins, Setting
-from hub_connector_qualtrics import Qualtrics
 
 TOKEN = "token-of-the-tests"
 EXAMPLE = Path(__file__).parents[1] / "example"
@@ -68,12 +68,8 @@ def people(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 
 def answered(hub: Hub) -> list[str]:
-    found: list[str] = []
-    after = 0
-    while rows := hub.audit.events(after=after):
-        found += [str(row["id"]).partition(":")[0] for row in rows if row["kind"] == "survey.answered"]
-        after = rows[-1]["position"]
-    return sorted(found)
+    rows = hub.audit.events(after=0, limit=100_000)
+    return sorted(str(row["id"]).partition(":")[0] for row in rows if row["kind"] == "survey.answered")
 
 
 def ids(count: int) -> list[str]:
