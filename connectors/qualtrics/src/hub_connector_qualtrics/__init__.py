@@ -48,6 +48,7 @@ _SURVEY_ID = re.compile(r"SV_[0-9A-Za-z]{1,60}")
 _ENCODINGS = ("utf-8", "cp932")
 _BOM = b"\xef\xbb\xbf"
 _ABSENT = "is not in this payload, so what it said is not known"
+_MOST_REJECTED = 1_000
 _FIRST = datetime(2026, 6, 2, 9, tzinfo=UTC)
 
 
@@ -134,6 +135,7 @@ class Qualtrics:
                 account.rejected.append(response)
             else:
                 self._take(response, columns, account)
+            account.give_up()
         return account.translation()
 
     def _take(self, response: Response, columns: Columns, account: _Account) -> None:
@@ -145,13 +147,13 @@ class Qualtrics:
         except ZonelessError as error:
             raise PayloadError(error.reason, path=error.path) from None
         except PayloadError as error:
-            account.rejected.append(Rejected(error=error, payload=response.alone(), refs=self._refs(response)))
+            account.rejected.append(Rejected(error=error, payload=response.alone(), refs=self._refs(response, columns)))
         else:
             account.take(told.events, told.recorded_at, withdrawn=account.deleted.pop(_id(response), None) is not None)
 
-    def _refs(self, response: Response) -> Sequence[str]:
+    def _refs(self, response: Response, columns: Columns) -> Sequence[str]:
         try:
-            ref = self._teller.ref(response)
+            ref = self._teller.ref(response, columns)
         except PayloadError:
             return ()
         return (ref,) if ref else ()
@@ -172,6 +174,12 @@ class _Account:
             said = _retraction(event) if withdrawn else event
             self.events[said.id] = said
         self.reported_at = max(self.reported_at or recorded_at, recorded_at)
+
+    def give_up(self) -> None:
+        """Raise PayloadError where so much of the payload cannot be read that it is another's, or a forgery."""
+        if len(self.rejected) == _MOST_REJECTED and not self.events and not self.left_out:
+            first = self.rejected[0].error
+            raise PayloadError(f"{first.reason}; so are all of its first {_MOST_REJECTED:,} responses", path=first.path)
 
     def translation(self) -> Translation:
         unknown = [

@@ -66,14 +66,22 @@ class Columns:
     def __init__(self, survey: Survey, meanings: Meanings, heads: Heads) -> None:
         self._survey, self._meanings, self._heads = survey, meanings, heads
         self._often = Counter(title for title in heads.titles.values() if title)
+        self._keys = {tag: key for key, tag in heads.tags.items()}
         self._known: dict[str, Column | None] = {}
 
     def column(self, key: str) -> Column | None:
-        """The column with this key; None where it holds no answer, or the person's id."""
+        """The column with this key; None where it holds no answer."""
         if key not in self._known:
-            found = self._look(key)
-            self._known[key] = None if found and self._meanings.ref in found.names else found
+            self._known[key] = self._look(key)
         return self._known[key]
+
+    def key(self, name: str, fields: Mapping[str, object]) -> str:
+        """The key of the field that the mapping calls `name`; the name itself where there is none."""
+        for key in (name, self._keys.get(name), NAMES.get(name.casefold())):
+            if key is not None and key in fields:
+                return key
+        columns = ((key, self.column(key)) for key in fields)
+        return next((key for key, column in columns if column is not None and name in column.names), name)
 
     def _look(self, key: str) -> Column | None:
         tag = self._heads.tags.get(key, "")
@@ -133,12 +141,15 @@ class Columns:
         return Column(name=name, names=names, question=question, option=option, is_text=is_text)
 
 
-def collected(response: Response, columns: Columns) -> dict[str, Answer]:
-    """The answers of a response, by name, in its order. Raises PayloadError."""
+def collected(response: Response, columns: Columns, ref: str) -> dict[str, Answer]:
+    """The answers of a response, by name, in its order. ref: what holds the person's id, which is none.
+
+    Raises PayloadError.
+    """
     found: dict[str, Answer] = {}
     for key in response.fields:
         column = columns.column(key)
-        if column is None:
+        if column is None or ref in column.names:
             continue
         said = response.texts(key)
         if not said:

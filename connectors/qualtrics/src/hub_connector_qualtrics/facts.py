@@ -11,7 +11,7 @@ from typing import Any
 from hub.connector import Event, PayloadError, is_id, parse_time, stable_id
 from hub_connector_qualtrics.answers import NEEDS, Answer, Columns, collected
 from hub_connector_qualtrics.mapping import ANY, Choice, Meanings
-from hub_connector_qualtrics.responses import NAMES, Response
+from hub_connector_qualtrics.responses import Response
 
 SOURCE = "qualtrics"
 SURVEY, SAFETY, EVACUATION, RETRACTED = "survey.answered", "safety.answered", "evacuation.changed", "fact.retracted"
@@ -63,9 +63,9 @@ class Teller:
     survey: str | None
     zone: tzinfo | None
 
-    def ref(self, response: Response) -> str:
+    def ref(self, response: Response, columns: Columns) -> str:
         """The source's own id of the person, empty where there is none. Raises PayloadError."""
-        key = _field(response, self.meanings.ref)
+        key = columns.key(self.meanings.ref, response.fields)
         ref = response.text(key)
         if ref and not is_id(ref):
             raise PayloadError("is no id: 1 to 200 characters, none of them a control", path=response.where(key))
@@ -77,12 +77,12 @@ class Teller:
         if not _RESPONSE_ID.fullmatch(name):
             raise PayloadError("is no id of a response", path=response.where("_recordId"))
         self._sort_out(response)
-        ref = self.ref(response)
+        ref = self.ref(response, columns)
         if not ref:
             raise LeftOutError("without the person's id")
         at, recorded_at = self._times(response)
-        answers = collected(response, columns)
-        exercise = self._meaning(self.meanings.exercise, response, answers) is not None
+        said = _Said(response, collected(response, columns, self.meanings.ref), columns)
+        exercise = said.meaning(self.meanings.exercise) is not None
         events = [
             Event(
                 source=SOURCE,
@@ -93,7 +93,7 @@ class Teller:
                 exercise=exercise,
                 data=data,
             )
-            for kind, data in self._said(response, answers)
+            for kind, data in self._said(said)
         ]
         if not events:
             raise LeftOutError("without an answer")
@@ -140,81 +140,83 @@ class Teller:
         except PayloadError as error:
             raise PayloadError(error.reason, path=response.where(key)) from None
 
-    def _said(self, response: Response, answers: Mapping[str, Answer]) -> Iterator[tuple[str, dict[str, Any]]]:
-        shelter = self._shelter(response, answers)
-        texts = {name: answer.text() for name, answer in answers.items()}
-        needs = self._needs(response, answers)
+    def _said(self, said: _Said) -> Iterator[tuple[str, dict[str, Any]]]:
+        shelter = self._shelter(said)
+        texts = {name: answer.text() for name, answer in said.answers.items()}
+        needs = self._needs(said)
         if needs:
             if NEEDS in texts:
                 reason = "a question has the name that the mapping's needs have; name it otherwise in [names]"
-                raise PayloadError(reason, path=response.where("_recordId"))
+                raise PayloadError(reason, path=said.response.where("_recordId"))
             texts[NEEDS] = ", ".join(needs)
         if texts:
             yield SURVEY, _present(answers=texts, survey=self.survey, shelter=shelter)
-        yield from self._safety(response, answers)
-        yield from self._evacuation(response, answers, shelter)
+        yield from self._safety(said)
+        yield from self._evacuation(said, shelter)
 
-    def _needs(self, response: Response, answers: Mapping[str, Answer]) -> list[str]:
+    def _needs(self, said: _Said) -> list[str]:
         found: dict[str, None] = {}
         for need in self.meanings.needs:
-            said = _ways(need.question, response, answers)
-            if need.answer in said or (need.answer == ANY and said):
+            ways = said.ways(need.question)
+            if need.answer in ways or (need.answer == ANY and ways):
                 found.update(dict.fromkeys(need.needs))
         return list(found)
 
-    def _safety(self, response: Response, answers: Mapping[str, Answer]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _safety(self, said: _Said) -> Iterator[tuple[str, dict[str, Any]]]:
         """An answer without a meaning is `unknown` with its words: somebody should look."""
         choice = self.meanings.safety
-        said = _ways(choice.question, response, answers) if choice else []
-        if choice is None or not said:
+        ways = said.ways(choice.question) if choice else []
+        if choice is None or not ways:
             return
-        note = [said[0]]
+        note = [ways[0]]
         if self.meanings.safety_note is not None:
-            note += _ways(self.meanings.safety_note, response, answers)[:1]
-        yield SAFETY, {"status": choice.meaning(said) or "unknown", "note": "\n".join(note)}
+            note += said.ways(self.meanings.safety_note)[:1]
+        yield SAFETY, {"status": choice.meaning(ways) or "unknown", "note": "\n".join(note)}
 
-    def _evacuation(
-        self, response: Response, answers: Mapping[str, Answer], shelter: str | None
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _evacuation(self, said: _Said, shelter: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
         choice = self.meanings.evacuation
-        status = self._meaning(choice, response, answers)
+        status = said.meaning(choice)
         if choice is None or status is None:
             return
-        there = status == "at_shelter"
-        companions = _ways(self.meanings.companions, response, answers) if self.meanings.companions else []
+        companions = said.ways(self.meanings.companions) if self.meanings.companions else []
         yield (
             EVACUATION,
             _present(
                 status=status,
-                shelter=shelter if there else None,
+                shelter=shelter if status == "at_shelter" else None,
                 companions=_count(companions[0]) if companions else None,
-                note=_ways(choice.question, response, answers)[0],
+                note=said.ways(choice.question)[0],
             ),
         )
 
-    def _shelter(self, response: Response, answers: Mapping[str, Answer]) -> str | None:
+    def _shelter(self, said: _Said) -> str | None:
         choice = self.meanings.shelter
-        said = _ways(choice.question, response, answers) if choice else []
-        if choice is None or not said:
+        ways = said.ways(choice.question) if choice else []
+        if choice is None or not ways:
             return self.meanings.shelter_always
-        return choice.meaning(said) or said[0]
-
-    def _meaning(self, choice: Choice | None, response: Response, answers: Mapping[str, Answer]) -> str | None:
-        return choice.meaning(_ways(choice.question, response, answers)) if choice else None
+        return choice.meaning(ways) or ways[0]
 
 
-def _field(response: Response, name: str) -> str:
-    return name if name in response.fields else NAMES.get(name.casefold(), name)
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A response with its answers."""
 
+    response: Response
+    answers: Mapping[str, Answer]
+    columns: Columns
 
-def _ways(name: str, response: Response, answers: Mapping[str, Answer]) -> list[str]:
-    """The ways to say the answer to a question, or what a field holds; in words first."""
-    found = [answer for answer in answers.values() if name in answer.names]
-    if found:
-        whole = [answer.text() for answer in found if len(answer.shown) > 1]
-        return [*whole, *(way for answer in found for way in answer.said)]
-    text = response.text(_field(response, name))
-    return [text] if text else []
+    def ways(self, name: str) -> list[str]:
+        """The ways to say the answer to a question, or what a field holds; in words first."""
+        found = [answer for answer in self.answers.values() if name in answer.names]
+        if found:
+            whole = [answer.text() for answer in found if len(answer.shown) > 1]
+            return [*whole, *(way for answer in found for way in answer.said)]
+        text = self.response.text(self.columns.key(name, self.response.fields))
+        return [text] if text else []
+
+    def meaning(self, choice: Choice | None) -> str | None:
+        """What the answer means; None where it means nothing, or there is no such question."""
+        return choice.meaning(self.ways(choice.question)) if choice else None
 
 
 def _count(said: str) -> int | None:

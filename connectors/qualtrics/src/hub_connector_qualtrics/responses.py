@@ -28,6 +28,8 @@ from hub_connector_qualtrics.survey import Survey, plain
 
 LARGEST_JSON_BYTES = LARGEST_XML_BYTES = 16 * 1024 * 1024
 MOST_VALUES = 1_000
+MOST_RESPONSES = 100_000
+_MOST_LINES = 1_000_000
 _LOOKED_AT, _LOOKED_AT_LINES = 4 * 1024 * 1024, 20
 LONGEST = 10_000
 
@@ -115,21 +117,30 @@ Read = Iterator[Response | Rejected]
 def of_json(top: Field) -> Read:
     """The responses of one JSON value: an export, a single reply, a response by itself."""
     if top.value.__class__ is dict and "responses" in top.value:
-        for said in top.need("responses").items():
+        listed = top.need("responses")
+        if isinstance(listed.value, list):
+            _bounded(len(listed.value), listed.path)
+        for said in listed.items():
             yield _one(said, lambda said=said: json_bytes(said.value))  # type: ignore[misc]
         return
     result = top.optional("result") or top
     yield _one(result, lambda: json_bytes(result.value))
 
 
+def _bounded(count: int, path: str = "", most: int = MOST_RESPONSES) -> None:
+    if count > most:
+        raise PayloadError(f"holds more than {most:,} {'responses' if most == MOST_RESPONSES else 'lines'}", path=path)
+
+
 def are_lines(payload: bytes) -> bool:
     """Whether what is no JSON as a whole is JSON by lines: one of the first lines is a response by itself."""
-    lines = [line.strip() for line in payload[:_LOOKED_AT].split(b"\n")[:_LOOKED_AT_LINES]]
+    lines = [line.strip() for line in payload[:_LOOKED_AT].split(b"\n", _LOOKED_AT_LINES)]
     return any(line.startswith(b"{") and line.endswith(b"}") and b'"values"' in line for line in lines)
 
 
 def of_lines(payload: bytes) -> Read:
     """The responses of JSON by lines."""
+    _bounded(payload.count(b"\n"), most=_MOST_LINES)
     for number, line in enumerate(payload.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -192,6 +203,7 @@ def of_table(payload: bytes, survey: Survey, encoding: str, ref: str) -> tuple[H
             payload, encoding = payload.decode("utf-16").encode(), "utf-8"
         except UnicodeError:
             raise PayloadError("is not UTF-16, as its first bytes say") from None
+    _bounded(payload.count(b"\n"), most=_MOST_LINES)
     text = decoded(payload, (encoding,))
     first = text.partition("\n")[0]
     names, rows = read_table(text, "\t" if "\t" in first and "," not in first else ",")
@@ -310,6 +322,7 @@ def of_xml(payload: bytes) -> Read:
     root = read_xml(payload, LARGEST_XML_BYTES)
     if root.name != "Responses":
         raise PayloadError("its root is not Responses", path="Responses")
+    _bounded(len(root.element), root.name)
     for said in root.children("Response"):
         yield _element(said)
 

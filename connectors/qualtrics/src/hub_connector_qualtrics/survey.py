@@ -22,6 +22,7 @@ _MARKUP = re.compile(r"</?[A-Za-z!][^<>]*>")
 _WHITESPACE = re.compile(r"\s+")
 _ID = re.compile(r"QID[0-9]{1,9}")
 _LONGEST_NAME = 300
+_MOST_COMMAS = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,7 @@ class Question:
 
     def chosen(self, said: str) -> Sequence[str]:
         """The options that one cell holds, told apart where their own texts have commas in them."""
-        if not self.several or said in self.numbers or "," not in said:
+        if not self.several or said in self.numbers or not 0 < said.count(",") <= _MOST_COMMAS:
             return [said]
         return _parts(said, sorted(self.numbers, key=len, reverse=True))
 
