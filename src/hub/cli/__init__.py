@@ -583,9 +583,10 @@ def _demo_hub() -> Iterator[tuple[Hub, SetClock, Callable[[bool], Console]]]:
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: a look, not a figure.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say what costs what.")] = False,
+    connectors: Annotated[bool, typer.Option("--connectors", help="The connectors alone.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, each figure beside its floor."""
     from hub.bench import run
 
-    run(quick=quick, profile=profile, as_json=as_json)
+    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors)
