@@ -110,6 +110,17 @@ def test_a_large_export_is_taken_in_by_pages(there: Any, opened: Any) -> None:
     assert len(answered(hub)) == 1200
 
 
+def test_a_hub_that_stops_between_two_pages_gets_the_whole_export_again(there: Any) -> None:
+    there.responses += people(1200)
+    fetch = Fetcher(there.url, [TOKEN])
+    first = next(iter(Qualtrics(settings()).poll(None, fetch)))
+    again = list(Qualtrics(settings()).poll(first.state, fetch))
+    fetch.close()
+    assert sum(pulled.payload.count(b'"responseId"') for pulled in again) == 1200
+    assert (first.up_to, again[0].up_to) == (None, None)
+    assert len([body for body in there.starts() if "allowContinuation" in body]) == 1, "the same export, not another"
+
+
 def test_what_is_repeated_and_out_of_order_doubles_nothing(opened: Any) -> None:
     with FakeQualtrics(TOKEN, page=3, overlap=2, turned=True) as there:
         there.responses += people(7)

@@ -173,6 +173,13 @@ def test_nothing_that_names_or_finds_the_person_is_among_the_answers() -> None:
     assert not any(word in text for word in ("aizu-0001", "hanako@", "37.49", "090", "192.0.2.7", "LAST_CLICK"))
 
 
+def test_clicks_browsers_and_the_order_of_display_are_no_answers_without_a_definition_either() -> None:
+    said = hanako(QID8_LAST_CLICK=3, QID9_BROWSER="Firefox", QID2_DO="1|2", QID3_TEXT_0a1b2c3d4e5fTopics="寒さ")
+    found = answers(export(said), made(files={"mapping": b'ref = "RegionalId"'}))
+    assert not set(found) & {"QID8_FIRST_CLICK", "QID8_LAST_CLICK", "QID9_BROWSER", "QID2_DO"}
+    assert "寒さ" not in found.values()
+
+
 def test_a_ref_that_the_person_wrote_is_no_answer() -> None:
     connector = mapped('ref = "Q3"')
     translation = connector.translate(export(hanako(QID3_TEXT="M-17")))
@@ -575,6 +582,19 @@ def test_a_hostile_payload_is_refused_quickly_and_whole(name: str) -> None:
     assert time.process_time() - start < 5, "far below a second by itself; this tells a bomb from a slow machine"
     assert error.path == path
     assert error.reason
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (bomb, "is larger than 64 MiB when unpacked"),
+        (encrypted, "has a password"),
+        (lambda: zipped(*((f"{n}.csv", b"") for n in range(17))), "holds many files; one is meant"),
+        (lambda: zipped(("a.csv", b"a"), ("b.csv", b"b")), "holds 2 files; one is meant"),
+    ],
+)
+def test_a_zip_that_is_refused_says_why(payload: Any, reason: str) -> None:
+    assert refusal(payload()).reason == reason
 
 
 def test_many_cells_of_brackets_and_commas_take_no_long_time() -> None:
