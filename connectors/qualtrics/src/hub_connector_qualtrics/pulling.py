@@ -46,7 +46,7 @@ class Options:
 
 def options(settings: Settings) -> Options:
     """What the operator set. Raises Misuse."""
-    patience_s, whole_h = _number(settings, "patience_s", 60, 120), _number(settings, "whole_h", 24, 8760)
+    patience_s, whole_h = _number(settings, "patience_s", 60, 90), _number(settings, "whole_h", 24, 8760)
     return Options(patience_s=patience_s, whole_h=whole_h)
 
 
