@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_cap import CAP
 
-from hub import hazards
 from hub.hub import Hub
 from hub.log.clock import SetClock
+from hub_connector_cap import CAP
 
 from .alerts import AIZU, KITAKATA, alert, area, atom, cap, info, inside, named, told
 

@@ -12,7 +12,6 @@ from typing import Any
 import httpx2
 import pytest
 from fake_qualtrics import HANG_S, SURVEY, FakeQualtrics, response
-from hub_connector_qualtrics import Qualtrics
 
 from hub import fetching
 from hub.connector import Misuse, Settings
@@ -21,6 +20,7 @@ from hub.fetching import Fetcher
 from hub.hub import Hub
 from hub.log.clock import SetClock
 from hub.plugins import Plugins, Setting
+from hub_connector_qualtrics import Qualtrics
 
 TOKEN = "token-of-the-tests"
 EXAMPLE = Path(__file__).parents[1] / "example"

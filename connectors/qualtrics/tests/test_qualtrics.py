@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_qualtrics import Qualtrics
 
 from hub.conformance import outcome, package, told
 from hub.connector import Misuse, PayloadError, Request, Settings, Translation, Unsigned
+from hub_connector_qualtrics import Qualtrics
 
 HERE = Path(__file__).parent
 GOLDENS = HERE.parent / "goldens"

@@ -50,7 +50,7 @@ class Senders:
         if said is not None:
             self._known = {name: _certificates(settings, name, file) for name, file in said.items()}
         if self._known and any(self._known.values()):
-            XMLVerifier.schemas()  # reads files, now and not while translating
+            XMLVerifier.schemas()  # type: ignore[no-untyped-call]  # reads files, now and not while translating
 
     @property
     def named(self) -> bool:
