@@ -66,8 +66,8 @@ class JMA:
         return Translation(events=[_event(head, hazard, print_) for hazard in said], reported_at=reported_at)
 
     def sample(self, records: int) -> bytes:
-        """A 震源・震度 telegram that names about `records` municipalities, as many as one can hold (30,000)."""
-        return earthquake.sample(min(records, 30_000))
+        """A 震源・震度 telegram that names about `records` municipalities, as many as Japan has (1,900)."""
+        return earthquake.sample(min(records, 1_900))
 
 
 def _unread(title: str) -> str:
