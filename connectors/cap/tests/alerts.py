@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 from xml.sax.saxutils import escape
 
-from hub_connector_cap import CAP
-
 from hub.connector import Event, PayloadError, Settings, Translation
+from hub_connector_cap import CAP
 
 SENDER = "cap@aizu.example"
 V12, V11 = "urn:oasis:names:tc:emergency:cap:1.2", "urn:oasis:names:tc:emergency:cap:1.1"

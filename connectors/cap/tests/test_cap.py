@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_cap import CAP
 from lxml import etree
 
 from hub.connector import Misuse, Settings
 from hub.schemas import packaged
+from hub_connector_cap import CAP
 
 from .alerts import AIZU, KITAKATA, SENDER, V11, alert, area, atom, cap, info, inside, named, only, refusal, told
 

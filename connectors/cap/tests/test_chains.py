@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_cap import CAP
 
-from hub import hazards
 from hub.hub import Hub
 from hub.log.clock import SetClock
+from hub_connector_cap import CAP
 
 from .alerts import AIZU, KITAKATA, alert, area, atom, cap, info, inside, named, told
-
-pytestmark = pytest.mark.skipif("cap" not in hazards.SCALES, reason="this hub has no policy on CAP")
 
 BANDAI = ("JIS X 0402", "07407")
 NOW = datetime(2026, 6, 2, 6, tzinfo=UTC)

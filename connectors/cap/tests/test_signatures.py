@@ -11,12 +11,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hub_connector_cap import CAP
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod
 from signxml.signer import XMLSigner
 
 from hub.connector import Settings
+from hub_connector_cap import CAP
 
 from .alerts import AIZU, KITAKATA, SENDER, V12, alert, area, atom, info, inside, named, only, refusal, told
 

@@ -256,7 +256,7 @@ def _add_emergencies(router: APIRouter, schemas: Schemas) -> None:
         request: Request, at: Annotated[str | None, Query(description="As it was at this time")] = None
     ) -> Response:
         """Every emergency as it stands, or stood."""
-        here, time, stood = door(request), time_of(at, "at"), time_of(on, "on")
+        here, time = door(request), time_of(at, "at")
         await here.at_least(request)
         return said({"emergencies": await here.read(lambda: here.hub.audit.emergencies(time, details=True))})
 
