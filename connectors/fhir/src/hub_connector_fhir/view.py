@@ -1,0 +1,2 @@
+MEDIA_TYPE = "application/fhir+json"
+def rendered(answer): return b""
