@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hub.codec import is_id
+from hub.connector.json import written
 from hub.errors import Misuse, PayloadError, Refused
 from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
@@ -184,7 +185,7 @@ _ASKED = _Asked(None)
 
 
 def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
-    raw = one.raw if isinstance(one.raw, bytes) else bodies.written(one.raw)
+    raw = one.raw if isinstance(one.raw, bytes) else written(one.raw)
     event = one.event
     assert result.error is not None  # noqa: S101 -- only what was refused comes here
     return Refusal.of(
