@@ -42,7 +42,10 @@ def read(entry: Entry) -> Allergy:
     name = words(concept) or next((words(r.optional("substance")) for r in listed(resource, "reaction")), None)
     if name is None:
         raise resource.wrong("names no allergy")
-    clinical, certain = status_of(resource, "clinicalStatus", _CLINICAL), status_of(resource, "verificationStatus", _CERTAIN)
+    clinical, certain = (
+        status_of(resource, "clinicalStatus", _CLINICAL),
+        status_of(resource, "verificationStatus", _CERTAIN),
+    )
     holds = clinical in (None, "active") and certain != "refuted"
     if NONE_KNOWN in codes and holds:
         return Allergy(name=None, none_known=True, notes=said)

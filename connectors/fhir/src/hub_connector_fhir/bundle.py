@@ -32,8 +32,8 @@ _REFERENCE = re.compile(
     r"(?:(https?://[^\s?#]{1,500})/|/)?([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?"
 )
 _LIST_SEARCH = frozenset(
-    ("patient", "subject", "status", "clinical-status", "verification-status")
-    + ("_count", "_format", "_include", "_revinclude", "_sort", "_total", "_elements", "_list")
+    "patient subject status clinical-status verification-status"
+    " _count _format _include _revinclude _sort _total _elements _list".split()
 )
 _MOST_ENTRIES = 50_000
 
@@ -144,7 +144,7 @@ def _one(found: list[Entry], version: str | None) -> Entry | None:
         return found[0] if found else None
     numbers = [number(entry.version) for entry in found]
     if None not in numbers and len(set(numbers)) == len(numbers):
-        return max(zip(numbers, range(len(found)), found, strict=True))[2]  # type: ignore[type-var]
+        return max(zip(numbers, range(len(found)), found, strict=True))[2]
     if all(entry.resource.value == found[0].resource.value for entry in found):
         return found[0]
     raise PayloadError("leads to several resources with one fullUrl", path=found[0].resource.path)

@@ -30,7 +30,7 @@ class Choices:
 
     identifier_system: str | None = None
     base: str | None = None
-    zone: ZoneInfo = ZoneInfo("Asia/Tokyo")
+    zone: ZoneInfo
     every_observation: bool = False
     restricted: bool = False
     recipients: Mapping[str, str] = field(default_factory=dict)
@@ -105,7 +105,11 @@ def _checked(tables: dict[str, Any], name: str, fits: Any, reason: str) -> dict[
 def _kinds(tables: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     found = {}
     for key, value in tables.get("kinds", {}).items():
-        if not isinstance(value, list) or not value or not all(isinstance(k, str) and _KIND.fullmatch(k) for k in value):
+        if (
+            not isinstance(value, list)
+            or not value
+            or not all(isinstance(k, str) and _KIND.fullmatch(k) for k in value)
+        ):
             raise Misuse(f"files.terms: kinds.{key!r}: is no list of kinds and patterns")
         found[key] = tuple(value)
     return found

@@ -24,9 +24,7 @@ from hub_connector_fhir.terms import (
 _CURRENT = ("active", "recurrence", "relapse")
 _CLINICAL = dict.fromkeys((*_CURRENT, "inactive", "remission", "resolved"))
 _CERTAIN = ("confirmed", "unconfirmed", "provisional", "differential", "refuted")
-_OBSERVED = dict.fromkeys(
-    ("registered", "preliminary", "final", "amended", "corrected", "cancelled", "unknown")
-)
+_OBSERVED = dict.fromkeys(("registered", "preliminary", "final", "amended", "corrected", "cancelled", "unknown"))
 _HIGHEST = 1_000_000_000
 _MOST_PARTS = 200
 
@@ -51,7 +49,10 @@ def read_condition(entry: Entry) -> Finding:
         name = " ".join(filter(None, map(words, listed(resource, "bodySite")))) or None
     if name is None:
         raise resource.wrong("names no condition")
-    clinical, certain = status_of(resource, "clinicalStatus", _CLINICAL), status_of(resource, "verificationStatus", _CERTAIN)
+    clinical, certain = (
+        status_of(resource, "clinicalStatus", _CLINICAL),
+        status_of(resource, "verificationStatus", _CERTAIN),
+    )
     holds = (clinical is None or clinical in _CURRENT) and certain != "refuted"
     doubt = [word for word in (clinical, certain) if word not in (None, "active", "confirmed")]
     told = f"{name} ({', '.join(map(str, doubt))})" if doubt else name

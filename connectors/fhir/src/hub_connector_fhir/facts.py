@@ -209,7 +209,9 @@ class Reading:
             newest = _newest(versions)
             if newest is None:
                 for record in versions:
-                    error = PayloadError("stands more than once, and nothing says which is newer", path=_path(record.entry))
+                    error = PayloadError(
+                        "stands more than once, and nothing says which is newer", path=_path(record.entry)
+                    )
                     self._reject(error, record.entry.bundle, [record.entry.raw or {}], [record.ref], record.entry)
                 continue
             newest.older.extend(r.id for r in versions if r.id != newest.id)

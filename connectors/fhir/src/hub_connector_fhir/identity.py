@@ -179,4 +179,3 @@ def versions_of(name: str, last: int) -> list[str]:
 def id_of_list(kind: str, members: list[str], at: str | None) -> str:
     """The id of an event that several resources make, or that a list makes which says when it was made."""
     return f"{kind}/{stable_id(at, *sorted(members))}"
-

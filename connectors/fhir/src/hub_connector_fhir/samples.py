@@ -31,7 +31,9 @@ def _resource(id_: str, patient: str, turn: int, number: int) -> dict[str, Any]:
             "medicationCodeableConcept": {"text": "アムロジピン錠5mg"},
             "authoredOn": "2026-05-01T09:00:00+09:00",
             "requester": {"display": "見本診療所"},
-            "dosageInstruction": [{"text": "1日1回 朝食後", "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "錠"}}]}],
+            "dosageInstruction": [
+                {"text": "1日1回 朝食後", "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "錠"}}]}
+            ],
         }
     if turn == 1:
         return {

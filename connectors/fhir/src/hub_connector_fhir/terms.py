@@ -77,7 +77,9 @@ def text_of(field: Field, name: str) -> str | None:
 def coding(field: Field) -> Coding:
     """A Coding."""
     return Coding(
-        system=text_of(field, "system") or "", code=text_of(field, "code") or "", display=text_of(field, "display") or ""
+        system=text_of(field, "system") or "",
+        code=text_of(field, "code") or "",
+        display=text_of(field, "display") or "",
     )
 
 
@@ -96,7 +98,9 @@ def words(concept: Field | None) -> str | None:
     if said:
         return said
     found = [coding(part) for part in listed(concept, "coding")]
-    return next((part.display for part in found if part.display), next((part.code for part in found if part.code), None))
+    return next(
+        (part.display for part in found if part.display), next((part.code for part in found if part.code), None)
+    )
 
 
 def notes(resource: Field) -> list[str]:

@@ -75,7 +75,12 @@ _WORDS: Mapping[str, str] = {
 _ONE, _NONE = Decimal(1), Decimal(0)
 _PER_MIN = {"/min": (_ONE, _NONE), "{beats}/min": (_ONE, _NONE), "{breaths}/min": (_ONE, _NONE), "bpm": (_ONE, _NONE)}
 _MMHG = {"mm[Hg]": (_ONE, _NONE), "kPa": (Decimal("7.500615758"), _NONE), "mmHg": (_ONE, _NONE)}
-_CM = {"cm": (_ONE, _NONE), "m": (Decimal(100), _NONE), "mm": (Decimal("0.1"), _NONE), "[in_i]": (Decimal("2.54"), _NONE)}
+_CM = {
+    "cm": (_ONE, _NONE),
+    "m": (Decimal(100), _NONE),
+    "mm": (Decimal("0.1"), _NONE),
+    "[in_i]": (Decimal("2.54"), _NONE),
+}
 
 _UNITS: Mapping[str, Mapping[str, tuple[Decimal, Decimal]]] = {
     "temperature_degC": {
