@@ -31,10 +31,13 @@ _TYPES = frozenset(
 _REFERENCE = re.compile(
     r"(?:(https?://[^\s?#]{1,500})/|/)?([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?"
 )
-_LIST_SEARCH = frozenset(
-    "patient subject status clinical-status verification-status"
-    " _count _format _include _revinclude _sort _total _elements _list".split()
-)
+_ABOUT_ONE = frozenset(("patient", "subject"))
+_LIST_SEARCH = _ABOUT_ONE | {
+    *("status", "clinical-status", "verification-status"),
+    *("_count", "_elements", "_format", "_include", "_list", "_revinclude", "_sort", "_total"),
+}
+"""Search parameters that leave a list of what holds whole."""
+
 _MOST_ENTRIES = 50_000
 
 
@@ -197,7 +200,7 @@ def _is_listed(bundle: Bundle) -> bool:
         return bundle.type in _LISTS
     links = {text_of(link, "relation"): text_of(link, "url") or "" for link in listed(bundle.root, "link")}
     asked = {part.partition("=")[0].partition(":")[0] for part in links.get("self", "").partition("?")[2].split("&")}
-    return bool(asked & {"patient", "subject"}) and asked <= _LIST_SEARCH and not links.keys() & {"next", "previous"}
+    return bool(asked & _ABOUT_ONE) and asked <= _LIST_SEARCH and not links.keys() & {"next", "previous"}
 
 
 def _take(bundle: Bundle, entry: Field) -> None:

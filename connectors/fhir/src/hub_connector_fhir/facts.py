@@ -53,7 +53,7 @@ TOGETHER = timedelta(hours=1)
 
 _RESTRICTED = {("http://terminology.hl7.org/CodeSystem/v3-Confidentiality", code) for code in ("R", "V")}
 _TEST = ("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HTEST")
-_ERROR, _NEWER, _DELETED = "entered in error", "a newer version", "deleted"
+_ERROR, _NEWER, _DELETED = "entered-in-error", "newer-version", "deleted"
 _EPOCH = datetime.fromisoformat("0001-01-01T00:00:00+00:00")
 
 Said = Medicine | Finding | Allergy
@@ -225,7 +225,7 @@ class Reading:
             if record.said is None or (len(held) == 1 and not group.whole):
                 self._retract(record)
         void = [record for record in group.records if record.error]
-        if len(void) == 1:
+        if len(void) == 1 and (held or group.kind != CONDITIONS):
             for older in void[0].older:
                 ids = [older, *(record.id for record in held)]
                 self._hide(id_of_list(group.kind, ids, None), void[0].ref, _ERROR)
@@ -237,7 +237,7 @@ class Reading:
             self._hide(older, record.ref, _ERROR if record.error else _NEWER)
 
     def _hide(self, event: str, ref: str, reason: str) -> None:
-        self._add(f"{RETRACTED}/{reason}/{event}", RETRACTED, ref, None, {"event": event, "reason": reason})
+        self._add(f"retracted/{reason}/{event}", RETRACTED, ref, None, {"event": event, "reason": reason})
 
     def _delete(self, bundle: Bundle, records: Sequence[Record]) -> None:
         """A deletion says whose the resource was only where the payload holds an earlier version of it."""
@@ -273,7 +273,7 @@ class Reading:
         """The fact of a group, all of whose records hold; record by record where it would be too large."""
         data = _data(group)
         if data is None:
-            self.skip("AllergyIntolerance does not hold, and is no list by itself")
+            self.skip("AllergyIntolerance names nothing that holds, and is no whole list")
             return
         original = _original(bundle, group)
         if len(original.encode()) > LARGEST_ORIGINAL:

@@ -104,7 +104,14 @@ def _concept(entry: Entry, needs: list[Entry]) -> tuple[Field | None, str | None
         return None, display
     if found.inside is None:
         needs.append(found)
-    return found.resource.optional("code"), display
+    concept = found.resource.optional("code")
+    return concept, display if concept is not None else (_mixed(found.resource) or display)
+
+
+def _mixed(medication: Field) -> str | None:
+    """What a medicine without a name of its own is mixed of, as an infusion."""
+    parts = [words(part.optional("itemCodeableConcept")) for part in listed(medication, "ingredient")]
+    return " + ".join(part for part in parts if part) or None
 
 
 def _dosage(entry: Entry) -> dict[str, str | None]:

@@ -9,19 +9,22 @@ _VITALS = (("8310-5", "Cel", 36.5), ("8867-4", "/min", 72), ("59408-5", "%", 97)
 _A_PERSON = 5
 
 
-def payload(records: int) -> bytes:
-    """A transaction of `records` resources, five to a person."""
+def payload(records: int, identifier_system: str | None = None) -> bytes:
+    """A transaction of `records` resources, five to a person; of people with identifiers, where those count."""
     entries: list[dict[str, Any]] = []
     for number in range(records):
         person, turn = divmod(number, _A_PERSON)
-        resource = _resource(f"{number:07d}", f"Patient/p{person:06d}", turn, number)
+        patient: dict[str, Any] = {"reference": f"Patient/p{person:06d}"}
+        if identifier_system is not None:
+            patient["identifier"] = {"system": identifier_system, "value": f"p{person:06d}"}
+        resource = _resource(f"{number:07d}", patient, turn, number)
         url = f"{resource['resourceType']}/{resource['id']}"
         entries.append({"resource": resource, "request": {"method": "PUT", "url": url}})
     return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}, ensure_ascii=False).encode()
 
 
-def _resource(id_: str, patient: str, turn: int, number: int) -> dict[str, Any]:
-    about = {"id": f"r{id_}", "meta": {"versionId": "1"}, "subject": {"reference": patient}}
+def _resource(id_: str, patient: dict[str, Any], turn: int, number: int) -> dict[str, Any]:
+    about = {"id": f"r{id_}", "meta": {"versionId": "1"}, "subject": patient}
     if turn == 0:
         return {
             "resourceType": "MedicationRequest",

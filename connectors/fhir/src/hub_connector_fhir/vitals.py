@@ -145,7 +145,7 @@ def converted(name: str, value: int | Decimal, unit: str) -> float | None:
     if found is None:
         return None
     factor, added = found
-    return float(value) if (factor, added) == (_ONE, _NONE) else float(round(value * factor + added, 6))
+    return float(value) if (factor, added) == (_ONE, _NONE) else float(round(value * factor + added, 2))
 
 
 def is_known(name: str) -> bool:
