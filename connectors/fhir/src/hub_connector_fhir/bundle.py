@@ -62,7 +62,8 @@ class Entry:
     """A resource where it stands.
 
     raw: the entry, as JSON; None for what is contained. url: its fullUrl. base: the server that its fullUrl is on.
-    inside: the resource that contains it.
+    inside: the resource that contains it. about: the Reference to its person, where the resource's own has lost its
+    target on the way through a hub.
     """
 
     resource: Field
@@ -73,6 +74,7 @@ class Entry:
     url: str | None = None
     base: str | None = None
     inside: Entry | None = None
+    about: Field | None = None
 
     @property
     def version(self) -> str | None:

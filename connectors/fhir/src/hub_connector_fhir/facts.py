@@ -16,7 +16,7 @@ from hub.connector import Event, PayloadError, Rejected, Translation
 from hub.connector.json import Field
 from hub_connector_fhir import allergy, condition, consent, content, medication
 from hub_connector_fhir.allergy import Allergy
-from hub_connector_fhir.bundle import ALONE, LIST, RECORDS, TAG, Bundle, Entry, labels, number, target
+from hub_connector_fhir.bundle import ALONE, LIST, RECORDS, TAG, VIEW, Bundle, Entry, labels, number, target
 from hub_connector_fhir.choices import Choices
 from hub_connector_fhir.condition import Finding
 from hub_connector_fhir.identity import (
@@ -36,6 +36,7 @@ from hub_connector_fhir.identity import (
     once_said,
     ref_of,
     stamp_of,
+    subject_of,
     versions_of,
 )
 from hub_connector_fhir.medication import Medicine
@@ -536,7 +537,7 @@ def _part(bundle: Bundle, raws: list[Mapping[str, Any]], entry: Entry | None) ->
                 near.append(found.raw)
         said = {
             "resourceType": "Bundle",
-            "meta": {"tag": [{"system": TAG, "code": RECORDS}]},
+            "meta": {"tag": [{"system": TAG, "code": VIEW if (TAG, VIEW) in _tags(bundle) else RECORDS}]},
             "type": "history" if bundle.type == "history" else "batch",
             "entry": near,
         }
@@ -546,9 +547,9 @@ def _part(bundle: Bundle, raws: list[Mapping[str, Any]], entry: Entry | None) ->
 
 
 def _near(entry: Entry) -> Iterator[Entry]:
-    for name in ("subject", "patient", "medicationReference", "requester"):
+    for name in (subject_of(entry.type), "medicationReference", "requester"):
         try:
-            reference = entry.resource.optional(name)
+            reference = entry.about if name == subject_of(entry.type) and entry.about else entry.resource.optional(name)
             said = None if reference is None else text_of(reference, "reference")
             found = entry.bundle.find(entry, said) if said else None
         except PayloadError:

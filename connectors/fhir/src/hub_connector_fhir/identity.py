@@ -27,7 +27,6 @@ MOST_VERSIONS = 20
 """How many versions back a correction retracts; each was retracted by the one after it, too."""
 
 _LONGEST_NAME = 100
-_SUBJECT = {ALLERGY: "patient", CONSENT: "patient"}
 
 _STATUSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     MEDICATION: {"status": ("active", "on-hold", "cancelled", "completed", "stopped", "unknown")},
@@ -47,9 +46,14 @@ _STATUSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 _ASIDE = ("meta", "text", "statusReason", "implicitRules")
 
 
+def subject_of(type_: str) -> str:
+    """The name of the field that says whom a resource of a type is about."""
+    return "patient" if type_ in (ALLERGY, CONSENT) else "subject"
+
+
 def ref_of(entry: Entry, choices: Choices) -> str:
     """The source's own id of the person whom a resource is about. Raises PayloadError."""
-    subject = entry.resource.need(_SUBJECT.get(entry.type, "subject"))
+    subject = entry.about or entry.resource.need(subject_of(entry.type))
     said = text_of(subject, "reference")
     found = None if said is None else entry.bundle.find(entry, said)
     if found is not None:

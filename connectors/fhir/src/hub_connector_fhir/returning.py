@@ -6,11 +6,15 @@ from typing import Any
 
 from hub.connector import PayloadError
 from hub.connector.json import Field
-from hub_connector_fhir.bundle import LIST, RECORDS, TAG, VIEW, Bundle, Entry
+from hub_connector_fhir.bundle import LIST, RECORDS, TAG, VIEW, Bundle, Entry, target
+from hub_connector_fhir.identity import subject_of
 from hub_connector_fhir.terms import listed, text_of
 
 REFERENCE = "urn:saigai-hub:fhir:reference"
 """Extension of a Reference that the hub turned to the resources beside it: the Reference as the source wrote it."""
+
+PLACE = "urn:saigai-hub:fhir:full-url"
+"""Extension of a Provenance's target: the fullUrl that the resource had at its source."""
 
 WHOLE = "urn:saigai-hub:fhir:list"
 """Extension of a Provenance: its targets are one list; the time that the list said, where it said one."""
@@ -30,7 +34,7 @@ def unfolded(bundle: Bundle) -> Bundle:
     rest = Bundle(bundle.root, bundle.type, home=bundle.home, inner=inner, broken=bundle.broken)
     for entry in kept:
         if id(entry) not in told:
-            rest.add(Entry(entry.resource, entry.type, rest, id=entry.id, raw=entry.raw, url=entry.url))
+            rest.add(_returned(entry, rest))
     return rest
 
 
@@ -38,7 +42,7 @@ def _fact(bundle: Bundle, provenance: Entry, told: set[int]) -> Bundle:
     """The Bundle of one fact: its resources with the references that they came with."""
     tag, made = RECORDS, None
     for extension in listed(provenance.resource, "extension"):
-        if text_of(extension, "url") == WHOLE:
+        if _is(extension, WHOLE):
             tag, made = LIST, text_of(extension, "valueInstant")
     root = {"resourceType": "Bundle", "meta": {"tag": [{"system": TAG, "code": tag}]}, "type": "collection"}
     fact = Bundle(
@@ -54,9 +58,26 @@ def _fact(bundle: Bundle, provenance: Entry, told: set[int]) -> Bundle:
         if found is None:
             continue
         told.add(id(found))
-        resource = Field(restored(found.resource.value), found.resource.path)
-        fact.add(Entry(resource, found.type, fact, id=found.id, raw=found.raw, url=found.url))
+        places = [text_of(part, "valueString") for part in listed(reference, "extension") if _is(part, PLACE)]
+        fact.add(_returned(found, fact, next(iter(places), None)))
     return fact
+
+
+def _is(extension: Field, url: str) -> bool:
+    return text_of(extension, "url") == url
+
+
+def _returned(entry: Entry, bundle: Bundle, url: str | None = None) -> Entry:
+    """An entry as its source wrote it, about the Patient beside it."""
+    resource = Field(restored(entry.resource.value), entry.resource.path)
+    name = subject_of(entry.type)
+    turned = entry.resource.value.get(name) != resource.value.get(name)
+    about = entry.resource.optional(name) if turned else None
+    named = target(url) if url else None
+    base = named.base if named else None
+    if bundle.home is None:
+        bundle.home = base
+    return Entry(resource, entry.type, bundle, id=entry.id, raw=entry.raw, url=url, base=base, about=about)
 
 
 def restored(value: Any) -> Any:

@@ -15,9 +15,9 @@ from uuid import UUID
 from hub.connector import PayloadError
 from hub_connector_fhir import content, resources
 from hub_connector_fhir.bundle import LIST, TAG, VIEW
-from hub_connector_fhir.identity import FACTS
+from hub_connector_fhir.identity import FACTS, subject_of
 from hub_connector_fhir.resources import DATA, KIND, Item, Resource
-from hub_connector_fhir.returning import REFERENCE, WHOLE
+from hub_connector_fhir.returning import PLACE, REFERENCE, WHOLE
 
 MEDIA_TYPE = "application/fhir+json"
 
@@ -41,8 +41,8 @@ def rendered(answer: Mapping[str, Any]) -> bytes:
         bundle["link"] = [{"relation": "next", "url": f"?cursor={quote(answer['next'], safe='')}"}]
     if entries:
         bundle["entry"] = entries
-    bundle["id"] = _uuid(content.ordered(bundle))
-    return content.ordered(bundle).encode()
+    bundle["id"] = _uuid(content.written(bundle))
+    return content.written(bundle).encode()
 
 
 def _meta(answer: Mapping[str, Any]) -> Resource:
@@ -79,6 +79,7 @@ def _fact(item: Item, person: str, patient: str, purpose: str) -> list[Resource]
     if came is not None:
         whole, found = came
         urns = [_urn(_uuid(*about, str(number))) for number in range(len(found))]
+        targets = [_target(urn, url) for urn, (url, _) in zip(urns, found, strict=True)]
         written = _turned(found, urns, patient)
         signs = whole
     else:
@@ -87,6 +88,7 @@ def _fact(item: Item, person: str, patient: str, purpose: str) -> list[Resource]
         signs = [] if resources.has_own_data(own) else data
         ids = [_uuid(*about, str(number)) for number in range(len(own))]
         urns = [_urn(id_) for id_ in ids]
+        targets = [_target(urn, None) for urn in urns]
         written = [
             {**resource, "id": id_, **({"extension": data} if not signs else {})}
             for resource, id_ in zip(own, ids, strict=True)
@@ -96,7 +98,7 @@ def _fact(item: Item, person: str, patient: str, purpose: str) -> list[Resource]
         for urn, resource in zip(urns, written, strict=True)
     ]
     id_ = _uuid(*about, "provenance")
-    return [*entries, _entry(_urn(id_), {**_provenance(item, urns, signs, purpose), "id": id_}, "include")]
+    return [*entries, _entry(_urn(id_), {**_provenance(item, targets, signs, purpose), "id": id_}, "include")]
 
 
 def _originals(item: Item) -> tuple[list[Resource], list[tuple[str | None, Resource]]] | None:
@@ -148,7 +150,7 @@ def _turned(found: Sequence[tuple[str | None, Resource]], urns: Sequence[str], p
 
 def _turned_one(resource: Resource, places: Mapping[str, str], patient: str) -> Resource:
     turned: Resource = _walk(resource, places)
-    name = "patient" if resource.get("resourceType") == "AllergyIntolerance" else "subject"
+    name = subject_of(str(resource.get("resourceType")))
     subject = resource.get(name)
     if resource.get("resourceType") not in FACTS or not isinstance(subject, dict):
         return turned
@@ -175,12 +177,12 @@ def _reference(said: Resource, urn: str) -> Resource:
     return {**said, "reference": urn, "extension": [*said.get("extension", ()), sign]}
 
 
-def _provenance(item: Item, urns: Sequence[str], signs: Sequence[Resource], purpose: str) -> Resource:
+def _provenance(item: Item, targets: Sequence[Resource], signs: Sequence[Resource], purpose: str) -> Resource:
     [(basis, id_)] = item["basis"].items()
     said: Resource = {
         "resourceType": "Provenance",
         "extension": [{"url": _PRECISION, "valueString": item["precision"]}, *signs],
-        "target": [{"reference": urn} for urn in urns],
+        "target": list(targets),
         "recorded": item["recorded_at"],
         "policy": [f"urn:saigai-hub:{basis}:{quote(id_, safe='')}"],
         "reason": [{"coding": [{"system": PURPOSE, "code": purpose}]}],
@@ -189,6 +191,11 @@ def _provenance(item: Item, urns: Sequence[str], signs: Sequence[Resource], purp
         "entity": [{"role": "source", "what": {"identifier": {"system": EVENT, "value": item["event"]}}}],
     }
     return {**said, "occurredDateTime": item["occurred_at"]} if item.get("occurred_at") else said
+
+
+def _target(urn: str, url: str | None) -> Resource:
+    """The Reference to a resource, with the fullUrl that it had at its source."""
+    return {"reference": urn, **({"extension": [{"url": PLACE, "valueString": url}]} if url else {})}
 
 
 def _entry(url: str, resource: Resource, mode: str) -> Resource:
