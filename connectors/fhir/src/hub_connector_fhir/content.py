@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
@@ -12,6 +13,7 @@ from hub.connector.json import Field
 
 LIMIT_BYTES = 32 * 1024 * 1024
 MOST_LEVELS = 100
+_HUGE = 1e300
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -68,12 +70,24 @@ def _write_parts(parts: Any, put: Any, level: int) -> None:
 
 def ordered(value: Any) -> str:
     """The JSON of a value with its fields in the order of their names: equal values, equal text."""
-    return written(_ordered(value, 0))
+    return written(_ordered(value, 0, lambda number: number))
 
 
-def _ordered(value: Any, level: int) -> Any:
+def alike(value: Any) -> str:
+    """As `ordered`, numbers as doubles: equal for what another program has read and written again."""
+    return written(_ordered(value, 0, _double))
+
+
+def _double(number: int | float | Decimal) -> int | float:
+    nearest = float(number) if abs(number) < _HUGE else _HUGE
+    return int(nearest) if nearest == int(nearest) else nearest
+
+
+def _ordered(value: Any, level: int, number: Callable[[Any], Any]) -> Any:
     if level > MOST_LEVELS:
         raise PayloadError("is nested too deeply")
     if isinstance(value, dict):
-        return {name: _ordered(value[name], level + 1) for name in sorted(value)}
-    return [_ordered(part, level + 1) for part in value] if isinstance(value, list) else value
+        return {name: _ordered(value[name], level + 1, number) for name in sorted(value)}
+    if isinstance(value, list):
+        return [_ordered(part, level + 1, number) for part in value]
+    return number(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else value

@@ -137,7 +137,7 @@ def _status(resource: Field, type_: str) -> list[str]:
 def _by_content(entry: Entry, name: str | None, status: list[str]) -> str:
     aside = (*_ASIDE, *_STATUSES[entry.type])
     said = {key: value for key, value in entry.resource.value.items() if key not in aside}
-    return f"{name or f'{entry.type}/-'}/~{stable_id(content.ordered(said), *status)}"
+    return f"{name or f'{entry.type}/-'}/~{stable_id(content.alike(said), *status)}"
 
 
 def stamp_of(entry: Entry) -> str | None:
