@@ -545,3 +545,14 @@ def test_a_mended_medicine_does_not_take_the_place_of_its_list() -> None:
     mended = found.rejected[0].payload.replace(b"yesterday", b"2026-05-01")
     [event] = FHIR().translate(mended).events
     assert event.data["prescriber"] == "見本医師 (MedicationRequest/r1)"
+
+
+def test_a_list_of_which_something_could_not_be_read_says_so() -> None:
+    allergies = [
+        {"resourceType": "AllergyIntolerance", "id": f"a{n}", "patient": {"reference": "Patient/p1"}, **more}
+        for n, more in enumerate(({"code": {"text": "そば"}}, {}, {"code": {"text": "卵"}, "recordedDate": "x"}))
+    ]
+    found = read(bundle(*map(entry, allergies)))
+    assert found.events[0].data["allergies"] == ["そば"]
+    assert found.events[0].data["note"] == "could not be read: 2 more"
+    assert len(found.rejected) == 2

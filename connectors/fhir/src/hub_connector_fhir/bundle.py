@@ -25,9 +25,7 @@ ALONE = "alone"
 LIST, RECORDS, VIEW = "list", "records", "view"
 
 _LISTS = ("collection", "document", "message")
-_TYPES = frozenset(
-    (*_LISTS, "searchset", "history", "transaction", "batch", "transaction-response", "batch-response", "subscription")
-)
+_TYPES = frozenset((*_LISTS, "searchset", "history", "transaction", "batch", "transaction-response", "batch-response"))
 _REFERENCE = re.compile(
     r"(?:(https?://[^\s?#]{1,500})/|/)?([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?"
 )

@@ -78,7 +78,7 @@ def alike(value: Any) -> str:
     return written(_ordered(value, 0, _double))
 
 
-def _double(number: int | float | Decimal) -> int | float:
+def _double(number: Any) -> int | float:
     nearest = float(number) if abs(number) < _HUGE else _HUGE
     return int(nearest) if nearest == int(nearest) else nearest
 
