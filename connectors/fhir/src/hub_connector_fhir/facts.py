@@ -134,7 +134,8 @@ class Reading:
         name = name_of(entry, self._choices)
         error = is_error(entry.resource, entry.type)
         said = None if error and not _is_stamped(entry, name) else self._said(entry)
-        if said is not None and len(content.written(entry.resource.value)) > LARGEST_ORIGINAL // 2:
+        text = "" if said is None else content.written(entry.resource.value)
+        if len(text) > LARGEST_ORIGINAL // 2:
             raise PayloadError("is larger than 256 KiB", path=path_of(entry))
         return Record(
             entry=entry,
@@ -145,6 +146,7 @@ class Reading:
             test=test,
             error=error,
             said=said,
+            text=text,
             lane=medication.prescriber(entry) if entry.type in (MEDICATION, STATEMENT) else None,
             older=list(once_said(entry, name)) if error else before(entry, name),
         )

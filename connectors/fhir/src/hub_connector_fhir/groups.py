@@ -43,7 +43,7 @@ Said = Medicine | Finding | Allergy
 class Record:
     """One resource that counts. said: None where it was `entered-in-error`, or tells nothing any more.
 
-    older: ids of events that it takes back. lane: who prescribed it.
+    older: ids of events that it takes back. lane: who prescribed it. text: the resource as it came.
     """
 
     entry: Entry
@@ -54,6 +54,7 @@ class Record:
     test: bool
     error: bool
     said: Said | None = None
+    text: str = ""
     lane: str | None = None
     older: list[str] = field(default_factory=list)
 
@@ -203,7 +204,7 @@ def original(bundle: Bundle, group: Group) -> str:
         if isinstance(record.said, Medicine):
             needs.update((id(entry), entry) for entry in record.said.needs)
     if len(group.records) == 1 and not needs and not group.whole:
-        return content.written(group.records[0].entry.resource.value)
+        return group.records[0].text
     tag = LIST if group.whole or group.kind == CONDITIONS else RECORDS
     made = bundle.root.value.get("timestamp") if group.whole else None
     entries = [record.entry for record in group.records] + list(needs.values())
