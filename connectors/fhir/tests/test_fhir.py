@@ -556,3 +556,40 @@ def test_a_list_of_which_something_could_not_be_read_says_so() -> None:
     assert found.events[0].data["allergies"] == ["そば"]
     assert found.events[0].data["note"] == "could not be read: 2 more"
     assert len(found.rejected) == 2
+
+
+def test_a_relative_reference_leads_to_the_server_of_its_own_entry() -> None:
+    other = "http://other.example/r4"
+    people = [entry(patient("p1", ref), f"{base}/Patient/p1") for base, ref in ((BASE, "77"), (other, "88"))]
+    about = [entry(observation(), f"{base}/Observation/o1") for base in (other, BASE)]
+    assert refs(bundle(*people, *about, type="batch"), identifier_system=SYSTEM) == ["88", "77"]
+
+
+def test_an_allergy_that_does_not_hold_any_more_hides_no_list() -> None:
+    said = {
+        "resourceType": "AllergyIntolerance",
+        "id": "a1",
+        "meta": {"versionId": "2"},
+        "clinicalStatus": {"coding": [{"code": "resolved"}]},
+        "code": {"text": "卵"},
+        "patient": {"reference": "Patient/p1"},
+    }
+    assert ids(said) == ([], ["AllergyIntolerance/a1/1"])
+    [event] = read(bundle(entry(said))).events
+    assert event.data["allergies"] == []
+    assert event.data["note"] == "卵 (resolved)"
+
+
+def test_versions_that_are_not_counted_retract_one_another_where_they_come_together() -> None:
+    old = request(status="active", meta={"lastUpdated": "2026-05-01T00:00:00Z"})
+    new = request(status="stopped", meta={"lastUpdated": "2026-05-02T00:00:00Z"})
+    [before], [after] = ids(old)[0], ids(new)[0]
+    for said in ([entry(old), entry(new)], [entry(new), entry(old)]):
+        assert ids(bundle(*said, type="history")) == ([after], [before])
+
+
+def test_only_who_receives_is_asked_for() -> None:
+    keeper = {"role": {"coding": [{"code": "CST"}]}, "reference": {"reference": "Organization/other"}}
+    found = read(consent(provision=permit(actor=[keeper, *permit()["actor"]])), files={"terms": TERMS})
+    assert [event.data["recipient"] for event in found.events] == ["aizu-city"]
+    assert not found.rejected

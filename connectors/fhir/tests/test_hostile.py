@@ -99,6 +99,26 @@ def test_what_nobody_reads_may_be_nested() -> None:
     assert len(translated(payload).events) == 1
 
 
+def test_half_a_character_is_refused_wherever_it_stands() -> None:
+    person = {"resourceType": "Patient", "id": "p1", "name": [{"text": "\ud800"}]}
+    assert "half a character" in refusal(bundle({"resource": person}, {"resource": observation()})).reason
+
+
+def test_a_medicine_that_is_nested_costs_only_what_refers_to_it() -> None:
+    medicine = {"resourceType": "Medication", "id": "m", "code": {"text": "x"}, "extension": nested(80)}
+    request = {
+        "resourceType": "MedicationRequest",
+        "id": "r",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/p1"},
+        "medicationReference": {"reference": "Medication/m"},
+    }
+    found = translated(bundle({"resource": medicine}, {"resource": request}, {"resource": observation()}))
+    assert [event.kind for event in found.events] == ["care.condition_updated"]
+    assert found.rejected[0].error.path == "entry[1].resource"
+
+
 def test_a_circle_of_references_is_no_loop() -> None:
     role = {"resourceType": "PractitionerRole", "id": "r", "organization": {"reference": "PractitionerRole/r"}}
     request = {

@@ -221,8 +221,12 @@ class Reading:
             for older in void[0].older:
                 ids = [older, *(record.id for record in held)]
                 self._hide(id_of_list(group.kind, ids, None), void[0].ref, _ERROR)
-        if held:
-            self._fact(bundle, replace(group, records=held))
+        try:
+            if held:
+                self._fact(bundle, replace(group, records=held))
+        except PayloadError as error:
+            for record in held:
+                self._reject(error, bundle, [record.entry.raw or {}], [record.ref], record.entry)
 
     def _retract(self, record: Record) -> None:
         for older in dict.fromkeys(record.older):
