@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hub_connector_fhir import FHIR
 
 from hub.connector import Connector, Measures, Misuse, PayloadError, Settings, Translation
+from hub_connector_fhir import FHIR
 
 SYSTEM = "urn:mihon:patients"
 BASE = "http://fhir.example/r4"

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from hub_connector_fhir import FHIR
-from hub_connector_fhir.content import LIMIT_BYTES
 
 from hub.connector import PayloadError, Settings, Translation
+from hub_connector_fhir import FHIR
+from hub_connector_fhir.content import LIMIT_BYTES
 
 SECRET = "山田花子-7731"
 

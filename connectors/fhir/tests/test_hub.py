@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_fhir import FHIR
-from hub_connector_fhir.view import PERSON
 
 from conftest import Town
 from hub.connector import Settings
 from hub.payloads import Delivery, Taken
+from hub_connector_fhir import FHIR
+from hub_connector_fhir.view import PERSON
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 SYSTEM = "urn:oid:1.2.392.100495.20.3.51.10711234567"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_fhir import FHIR
 
 from hub.connector import PayloadError, Translation
 from hub.schemas import packaged
+from hub_connector_fhir import FHIR
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "3-fhir"
 FILES = sorted(path for path in DATA.glob("*/*.json") if "package" not in path.name)
@@ -134,7 +134,7 @@ def test_what_gives_a_fact_goes_out_and_comes_back_as_it_was(path: Path) -> None
         "next": None,
     }
     out = FHIR().render(answer, TYPE)
-    judge.judged(out)
+    judge.looked_over(out)
     again = FHIR().translate(out)
     assert not again.rejected
     before = [(e.id, e.kind, e.occurred_at, e.data) for e in found.events if "original" in e.data]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_fhir import FHIR
 
 from hub.connector import PayloadError, Renders
+from hub_connector_fhir import FHIR
 
 _spec = importlib.util.spec_from_file_location("fhir_judge", Path(__file__).parent / "judge.py")
 assert _spec is not None
@@ -55,9 +55,9 @@ def rendered(*items: Any, **more: Any) -> bytes:
 
 
 def resources(*items: Any, **more: Any) -> dict[str, list[dict[str, Any]]]:
-    """The resources by type, after the judge took the Bundle."""
+    """The resources by type, after the Bundle was looked over."""
     payload = rendered(*items, **more)
-    judge.judged(payload)
+    judge.looked_over(payload)
     found: dict[str, list[dict[str, Any]]] = {}
     for entry in json.loads(payload).get("entry", []):
         found.setdefault(entry["resource"]["resourceType"], []).append(entry["resource"])
@@ -140,6 +140,10 @@ def test_it_renders() -> None:
 
 
 def test_every_kind_is_fhir_by_an_independent_judge() -> None:
+    judge.judged(rendered(*ALL))
+
+
+def test_each_fact_has_its_provenance_and_each_person_one_patient() -> None:
     found = resources(*ALL)
     assert len(found["Provenance"]) == len(ALL)
     assert len(found["Patient"]) == 1
@@ -219,7 +223,7 @@ def test_equal_answers_give_equal_bytes_and_others_do_not() -> None:
 
 def test_a_drill_is_marked_as_test_data_and_comes_back_as_an_exercise() -> None:
     payload = rendered(CONDITION, exercise=True)
-    assert json.loads(judge.judged(payload) and payload)["meta"]["security"][0]["code"] == "HTEST"
+    assert judge.looked_over(payload)["meta"]["security"][0]["code"] == "HTEST"
     events = FHIR().translate(payload).events
     assert events
     assert all(event.exercise for event in events)
@@ -227,8 +231,7 @@ def test_a_drill_is_marked_as_test_data_and_comes_back_as_an_exercise() -> None:
 
 def test_the_next_page_is_a_link() -> None:
     payload = rendered(next="3d/1f")
-    judge.judged(payload)
-    assert json.loads(payload)["link"] == [{"relation": "next", "url": "?cursor=3d%2F1f"}]
+    assert judge.looked_over(payload)["link"] == [{"relation": "next", "url": "?cursor=3d%2F1f"}]
 
 
 def test_nothing_is_told_that_is_not_in_the_answer() -> None:
