@@ -1,0 +1,222 @@
+"""Which records make one fact together, and what that fact says.
+
+In a Bundle of whole lists, the medicines of one prescriber are one fact, the allergies another, and what was measured
+within an hour a third. In one of records each is a fact by itself, so that a later version can retract it; allergies
+are told together there too, since the newest fact of them is taken for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from hub_connector_fhir import content
+from hub_connector_fhir.allergy import Allergy
+from hub_connector_fhir.bundle import LIST, RECORDS, TAG, Bundle, Entry
+from hub_connector_fhir.condition import Finding
+from hub_connector_fhir.identity import ALLERGY, CONDITION, MEDICATION, OBSERVATION, STATEMENT, id_of_list
+from hub_connector_fhir.medication import Medicine
+from hub_connector_fhir.terms import text_of
+
+MEDICATIONS, CONDITIONS, ALLERGIES = "care.medication_updated", "care.condition_updated", "care.allergy_updated"
+
+KINDS = {
+    MEDICATION: MEDICATIONS,
+    STATEMENT: MEDICATIONS,
+    OBSERVATION: CONDITIONS,
+    CONDITION: CONDITIONS,
+    ALLERGY: ALLERGIES,
+}
+"""The kind that resources of a type give."""
+
+TOGETHER = timedelta(hours=1)
+"""Measurements that far from the first are one look at the person."""
+
+_EPOCH = datetime.fromisoformat("0001-01-01T00:00:00+00:00")
+
+Said = Medicine | Finding | Allergy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One resource that counts. said: None where it was `entered-in-error`, or tells nothing any more.
+
+    older: ids of events that it takes back. lane: who prescribed it. text: the resource as it came.
+    """
+
+    entry: Entry
+    ref: str
+    name: str | None
+    id: str
+    at: datetime | None
+    test: bool
+    error: bool
+    said: Said | None = None
+    text: str = ""
+    lane: str | None = None
+    older: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """The records that make one fact.
+
+    whole: whether they are the whole of a list. at: then the newest of them, also of those that do not hold any more.
+    unread: how many more the list has, that could not be read.
+    """
+
+    kind: str
+    records: list[Record]
+    whole: bool = False
+    at: datetime | None = None
+    unread: int = 0
+
+    @property
+    def gap(self) -> list[str]:
+        """What the note says of those that could not be read."""
+        return [f"could not be read: {self.unread} more"] if self.unread else []
+
+
+def groups(own: list[Record], *, listed: bool) -> Iterator[Group]:
+    """The records of one person, as facts."""
+    medicines = [record for record in own if record.entry.type in (MEDICATION, STATEMENT)]
+    findings = [record for record in own if record.entry.type in (CONDITION, OBSERVATION)]
+    allergies = [record for record in own if record.entry.type == ALLERGY]
+    if listed:
+        yield from _by_prescriber(medicines)
+        yield from _by_time(findings)
+    else:
+        for record in medicines:
+            yield Group(kind=MEDICATIONS, records=[record])
+        for record in findings:
+            yield Group(kind=CONDITIONS, records=[record])
+    if allergies:
+        yield Group(kind=ALLERGIES, records=allergies, whole=listed, at=last(allergies))
+
+
+def _by_prescriber(medicines: list[Record]) -> Iterator[Group]:
+    found: dict[str | None, list[Record]] = {}
+    for record in medicines:
+        found.setdefault(record.lane, []).append(record)
+    for records in found.values():
+        yield Group(kind=MEDICATIONS, records=records, whole=True, at=last(records))
+
+
+def last(records: Iterable[Record]) -> datetime | None:
+    return max((record.at for record in records if record.at is not None), default=None)
+
+
+def _by_time(findings: list[Record]) -> Iterator[Group]:
+    """What was measured within an hour, together; the conditions with the newest of it."""
+    diagnoses = [record for record in findings if record.entry.type == CONDITION]
+    measured = [record for record in findings if record.entry.type == OBSERVATION]
+    looks: list[list[Record]] = []
+    for record in sorted(measured, key=lambda record: record.at or _EPOCH):
+        if looks and (record.at or _EPOCH) - (looks[-1][0].at or _EPOCH) <= TOGETHER:
+            looks[-1].append(record)
+        else:
+            looks.append([record])
+    if diagnoses:
+        looks = [*looks[:-1], [*diagnoses, *(looks[-1] if looks else [])]]
+    for look in looks:
+        yield Group(kind=CONDITIONS, records=look)
+
+
+def data_of(group: Group) -> dict[str, Any] | None:
+    """The fields of a group's kind; None where they would say less than nothing."""
+    said = [record.said for record in group.records]
+    if group.kind == MEDICATIONS:
+        return _medications(group, [found for found in said if isinstance(found, Medicine)])
+    if group.kind == ALLERGIES:
+        return _allergies(group, [found for found in said if isinstance(found, Allergy)])
+    return _conditions(group)
+
+
+def _medications(group: Group, medicines: list[Medicine]) -> dict[str, Any]:
+    """A record alone is a list by itself, so that it takes the place of its own earlier state and of nothing else."""
+    notes = [*group.gap, *(note for medicine in medicines for note in medicine.notes)]
+    record = group.records[0]
+    prescriber = record.lane
+    if not group.whole:
+        name = record.name or record.id
+        prescriber = f"{record.lane} ({name})" if record.lane else name
+    return _without_none(
+        {
+            "medications": [medicine.item for medicine in medicines if medicine.taken],
+            "prescriber": prescriber,
+            "note": "\n".join(dict.fromkeys(notes)) or None,
+        }
+    )
+
+
+def _allergies(group: Group, found: list[Allergy]) -> dict[str, Any] | None:
+    """One that does not hold any more is no list: told by itself, it would hide the list that was told before."""
+    names = list(dict.fromkeys(one.name for one in found if one.name is not None))
+    if not names and not group.whole and not any(one.none_known for one in found):
+        return None
+    notes = [*group.gap, *(note for one in found for note in one.notes)]
+    return _without_none({"allergies": names, "note": "\n".join(dict.fromkeys(notes)) or None})
+
+
+def _conditions(group: Group) -> dict[str, Any]:
+    """Of several measurements of one thing the newest counts; a note tells the others."""
+    measured: dict[str, float | str] = {}
+    notes: list[str] = []
+    names: list[str] = []
+    for record in sorted(group.records, key=lambda r: r.at or _EPOCH):
+        assert isinstance(record.said, Finding)  # noqa: S101
+        for name, value in record.said.measured.items():
+            if name in measured and measured[name] != value:
+                notes.append(f"{name} before: {measured[name]}")
+            measured[name] = value
+    for record in group.records:
+        assert isinstance(record.said, Finding)  # noqa: S101
+        names += [record.said.condition] if record.said.condition else []
+        notes += record.said.notes
+    return _without_none(
+        {
+            "condition": "; ".join(dict.fromkeys(names)) or None,
+            "vitals": measured or None,
+            "note": "\n".join(dict.fromkeys(notes)) or None,
+        }
+    )
+
+
+def _without_none(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def id_of(bundle: Bundle, group: Group) -> str:
+    """A record alone has its own id; so has a group of one, unless it stands for a whole list."""
+    ids = [record.id for record in group.records]
+    if len(ids) == 1 and not group.whole:
+        return ids[0]
+    made = text_of(bundle.root, "timestamp") if group.whole else None
+    return id_of_list(group.kind, [*ids, *group.gap], made)
+
+
+def original(bundle: Bundle, group: Group) -> str:
+    """The resource as it came; where it is several, or takes words from others, a Bundle of all of them."""
+    needs: dict[int, Entry] = {}
+    for record in group.records:
+        if isinstance(record.said, Medicine):
+            needs.update((id(entry), entry) for entry in record.said.needs)
+    if len(group.records) == 1 and not needs and not group.whole:
+        return group.records[0].text
+    tag = LIST if group.whole or group.kind == CONDITIONS else RECORDS
+    made = bundle.root.value.get("timestamp") if group.whole else None
+    entries = [record.entry for record in group.records] + list(needs.values())
+    return content.written(_wrapped(tag, made, [(entry.url, entry.resource.value) for entry in entries]))
+
+
+def _wrapped(tag: str, made: Any, entries: Sequence[tuple[str | None, Any]]) -> dict[str, Any]:
+    """A Bundle around resources that belong to one fact."""
+    return {
+        "resourceType": "Bundle",
+        "meta": {"tag": [{"system": TAG, "code": tag}]},
+        "type": "collection",
+        **({"timestamp": made} if made is not None else {}),
+        "entry": [{**({"fullUrl": url} if url else {}), "resource": resource} for url, resource in entries],
+    }
