@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hub.connector import stable_id
 from hub.connector.json import Field
 from hub_connector_fhir import vitals
 from hub_connector_fhir.bundle import Entry
 from hub_connector_fhir.choices import Choices
+from hub_connector_fhir.identity import LONGEST_NAME
 from hub_connector_fhir.terms import (
     choice,
     coding,
@@ -91,6 +93,18 @@ def read_observation(entry: Entry, choices: Choices) -> Finding | str:
     if not measured and not said:
         return "has no value"
     return Finding(measured=measured, notes=said)
+
+
+def lane(entry: Entry, choices: Choices) -> str:
+    """What an Observation measures: one name, whichever resource tells it, by whichever of its codes."""
+    code = entry.resource.need("code")
+    found = codings(code)
+    name = vitals.name_of(found, text_of(code, "text"), choices.observations)
+    if name is None:
+        keys = [part.key for part in sorted(found, key=lambda part: part.system != vitals.LOINC)]
+        name = keys[0] if keys else words(code) or "-"
+    said = f"{entry.type}/{name}"
+    return said if len(said) <= LONGEST_NAME else f"{entry.type}/~{stable_id(name)}"
 
 
 def _is_vital(resource: Field) -> bool:

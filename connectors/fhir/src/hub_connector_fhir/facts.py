@@ -17,7 +17,6 @@ from hub_connector_fhir import allergy, condition, consent, content, medication
 from hub_connector_fhir.bundle import ALONE, Bundle, Entry, labels, number, target
 from hub_connector_fhir.choices import Choices
 from hub_connector_fhir.groups import (
-    CONDITIONS,
     KINDS,
     Group,
     Record,
@@ -26,6 +25,7 @@ from hub_connector_fhir.groups import (
     groups,
     id_of,
     last,
+    lone,
     original,
 )
 from hub_connector_fhir.identity import (
@@ -147,9 +147,15 @@ class Reading:
             error=error,
             said=said,
             text=text,
-            lane=medication.prescriber(entry) if entry.type in (MEDICATION, STATEMENT) else None,
+            prescriber=medication.prescriber(entry) if entry.type in (MEDICATION, STATEMENT) else None,
+            lane="" if said is None else self._lane(entry, name),
             older=list(once_said(entry, name)) if error else before(entry, name),
         )
+
+    def _lane(self, entry: Entry, name: str | None) -> str:
+        if entry.type == OBSERVATION:
+            return condition.lane(entry, self._choices)
+        return name or id_of_event(entry, None)
 
     def _said(self, entry: Entry) -> Said | None:
         """What the resource tells; None, with the reason noted, where it tells nothing now."""
@@ -214,10 +220,10 @@ class Reading:
         """What a group retracts, and its fact where anything of it holds."""
         held = [record for record in group.records if record.said is not None]
         for record in group.records:
-            if record.said is None or (len(held) == 1 and not group.whole):
+            if record.said is None or group.lane is not None:
                 self._retract(record)
         void = [record for record in group.records if record.error]
-        if len(void) == 1 and (held or group.kind != CONDITIONS):
+        if len(void) == 1 and (held or void[0].entry.type != OBSERVATION):
             for older in void[0].older:
                 ids = [older, *(record.id for record in held)]
                 self._hide(id_of_list(group.kind, ids, None), void[0].ref, _ERROR)
@@ -271,15 +277,12 @@ class Reading:
         What would be too large is told record by record; a whole list is one for all that, without its original.
         """
         data = data_of(group)
-        if data is None:
-            self.skip("AllergyIntolerance names nothing that holds, and is no whole list")
-            return
         first, kept = group.records[0], original(bundle, group)
         if len(kept.encode()) <= LARGEST_ORIGINAL:
             data |= {"original": kept, "original_type": ORIGINAL_TYPE}
         elif not group.whole and len(group.records) > 1:
             for record in group.records:
-                self._fact(bundle, replace(group, records=[record]))
+                self._fact(bundle, lone(record))
             return
         elif not group.whole:
             error = PayloadError("is larger than 512 KiB with what it refers to", path=path_of(first.entry))

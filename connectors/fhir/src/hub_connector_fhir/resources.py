@@ -57,6 +57,8 @@ def _medications(item: Item, subject: Resource) -> list[Resource]:
         return []
     shared = {"subject": subject, **_at(item, "dateAsserted"), **_prescriber(data)}
     found = [_statement(medicine, shared) for medicine in medicines if _text(medicine.get("name"))]
+    if not medicines and data.get("record"):
+        return []
     if not medicines:
         found = [
             {
@@ -155,7 +157,7 @@ def _value(name: str, value: Any) -> Resource:
 def _allergies(item: Item, subject: Resource) -> list[Resource]:
     data = item["data"]
     names = data.get("allergies")
-    if names is None:
+    if names is None or (not names and data.get("record")):
         return []
     codes = [{"text": name} for name in names if _text(name)] if names else [{"coding": [_NONE_KNOWN]}]
     found = [
