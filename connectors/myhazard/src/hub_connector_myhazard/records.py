@@ -237,14 +237,17 @@ def _answerer(by: Field) -> str:
 
 
 def _evacuation(head: Head) -> Said:
+    """Where the person is. Where somebody under way goes stays in the note: they are not there."""
     record = head.record
     status, original = record.need("status").one_of(words.EVACUATION)
     place = text(record, "place", LINE)
+    goal = None if place is None or status != words.MOVING else f"避難先: {place}"
     data = {
         "status": status,
         "shelter": text(record, "shelter", 200),
         "companions": number(record, "companions"),
-        "note": words.note(original, None if place is None else f"避難先: {place}", text(record, "comment")),
+        "note": words.note(original, goal, text(record, "comment")),
+        "place": None if goal else place,
     }
     return _one(head, "evacuation.changed", data)
 
@@ -264,6 +267,7 @@ def _transport(head: Head) -> Said:
         "companions": number(record, "companions"),
         "needs": listed(record, "needs"),
         "note": text(record, "comment"),
+        "request": head.id,
     }
     return _one(head, "transport.requested", data)
 
