@@ -278,16 +278,30 @@ def test_a_row_with_cells_too_many_is_rejected_with_the_id_of_its_person() -> No
 # meanings
 
 
-def test_needs_stand_among_the_answers_and_a_profile_is_never_replaced() -> None:
+def test_needs_stand_beside_the_answers_and_a_profile_is_never_replaced() -> None:
     translation = made().translate(export(responses()[0]))
-    assert data(translation)["answers"]["needs"] == "medicine, wheelchair, step-free toilet, help with walking"
+    assert data(translation)["needs"] == ["medicine", "wheelchair", "step-free toilet", "help with walking"]
+    assert "needs" not in data(translation)["answers"]
     assert "profile.updated" not in {event.kind for event in translation.events} | set(Qualtrics.kinds)
 
 
-def test_a_question_that_is_called_as_the_needs_are_is_told_of_and_not_overwritten() -> None:
+def test_a_question_that_is_called_needs_is_an_answer_as_any_other() -> None:
     text = 'ref = "RegionalId"\nnames = { QID3 = "needs" }\nneeds = [{ question = "Q1", answer = "*", needs = ["a"] }]'
-    (rejected,) = mapped(text).translate(export(responses()[0])).rejected
-    assert "[names]" in rejected.error.reason
+    said = data(mapped(text).translate(export(responses()[0])))
+    assert said["needs"] == ["a"]
+    assert said["answers"]["needs"] not in ("", "a")
+
+
+def test_who_said_nothing_of_needs_has_none_rather_than_an_empty_list() -> None:
+    text = 'ref = "RegionalId"\nneeds = [{ question = "Q1", answer = "no such answer", needs = ["a"] }]'
+    assert "needs" not in data(mapped(text).translate(export(responses()[0])))
+
+
+def test_needs_are_told_where_the_survey_asks_nothing_else_that_is_told() -> None:
+    told = mapped('ref = "RegionalId"\nneeds = [{ question = "Drill", answer = "*", needs = ["a", "b"] }]')
+    values = {name: value for name, value in responses()[0]["values"].items() if not name.startswith("QID")}
+    said = export({**responses()[0], "values": {**values, "Drill": "x"}, "labels": {}})
+    assert data(told.translate(said)) == {"answers": {}, "survey": "SV_0aizuShelter001", "needs": ["a", "b"]}
 
 
 def test_a_safety_answer_without_a_meaning_is_unknown_with_its_words() -> None:

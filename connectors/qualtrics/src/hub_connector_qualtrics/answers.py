@@ -17,9 +17,6 @@ from hub_connector_qualtrics.mapping import Meanings
 from hub_connector_qualtrics.responses import NAMES, Heads, Response, texts
 from hub_connector_qualtrics.survey import UNTOLD, Question, Survey, plain
 
-NEEDS = "needs"
-"""The agreed name of what the answers say that the person needs."""
-
 _COLUMN = re.compile(r"(?:([0-9]{1,4})_)?(QID[0-9]{1,9})((?:[_#].{1,120})?)", re.DOTALL)
 _BESIDES = re.compile(
     r"_DO(?:_|$)|_(?:FIRST_CLICK|LAST_CLICK|PAGE_SUBMIT|CLICK_COUNT|BROWSER|VERSION|OS|RESOLUTION|USERAGENT)$"

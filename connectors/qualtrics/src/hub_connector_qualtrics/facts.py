@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from hub.connector import Event, PayloadError, is_id, parse_time, stable_id
-from hub_connector_qualtrics.answers import NEEDS, Answer, Columns, collected
+from hub_connector_qualtrics.answers import Answer, Columns, collected
 from hub_connector_qualtrics.mapping import ANY, Choice, Meanings
 from hub_connector_qualtrics.responses import Response
 
@@ -144,13 +144,8 @@ class Teller:
         shelter = self._shelter(said)
         texts = {name: answer.text() for name, answer in said.answers.items()}
         needs = self._needs(said)
-        if needs:
-            if NEEDS in texts:
-                reason = "a question has the name that the mapping's needs have; name it otherwise in [names]"
-                raise PayloadError(reason, path=said.response.where("_recordId"))
-            texts[NEEDS] = ", ".join(needs)
-        if texts:
-            yield SURVEY, _present(answers=texts, survey=self.survey, shelter=shelter)
+        if texts or needs:
+            yield SURVEY, _present(answers=texts, survey=self.survey, shelter=shelter, needs=needs or None)
         yield from self._safety(said)
         yield from self._evacuation(said, shelter)
 
@@ -234,6 +229,9 @@ def _flat(data: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield str(len(value))
             yield from _flat(value)
+        elif isinstance(value, list):
+            yield str(len(value))
+            yield from value
         else:
             yield str(value)
 
