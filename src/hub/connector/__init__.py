@@ -20,10 +20,10 @@ What a connector can do besides is told by the methods that it has: `Verifies`, 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from json import dumps  # the name `json` becomes our own submodule here once that is imported
 from typing import Any, Protocol, runtime_checkable
 
 from hub.codec import is_id, parse_time
@@ -259,4 +259,4 @@ class Schemed(Protocol):
 
 def stable_id(*parts: str | int | None) -> str:
     """An id of 32 hexadecimal digits that depends on the parts alone, for what its source gives none."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
+    return hashlib.sha256(dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
