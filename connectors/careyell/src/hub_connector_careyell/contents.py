@@ -71,7 +71,7 @@ def condition(said: Field) -> Data:
         value = _value(found.need("value"))
         known = _VITALS.get((name, unit))
         if known is None:
-            others.append(f"{name} {found.need('value').value} {unit}")
+            others.append(f"{name} {value if isinstance(value, str) else format(value, '.10g')} {unit}")
         elif known in vitals:
             raise found.need("name").wrong("stands twice; which of the values counts is not said")
         else:

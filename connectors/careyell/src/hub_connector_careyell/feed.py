@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from hub.connector import Fetch, PayloadError, Pulled, Unavailable
 from hub.connector.json import Field, read
+from hub_connector_careyell.page import FORMAT
 
 PATH = "/v1/updates"
-PAGE = 200
+PAGE = 100
 MOST_PAGES = 1_000
 """As many as one poll asks for; the next poll goes on there."""
 
@@ -40,8 +41,10 @@ def poll(state: str | None, fetch: Fetch, token: str) -> Iterator[Pulled]:
 
 
 def _page(body: bytes) -> tuple[Pulled, str, bool]:
+    """The page, its cursor, and whether there is more. One that cannot be read as a page is not passed over."""
     try:
         said = read(body)
+        said.need("format").one_of({FORMAT: True})
         reached, more = said.need("next"), said.need("more").flag()
         if not _CURSOR.fullmatch(reached.word()):
             raise reached.wrong("is no cursor")

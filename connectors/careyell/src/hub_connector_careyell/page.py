@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,8 @@ from hub_connector_careyell.words import flag, listed
 
 FORMAT = "careyell/1"
 MOST_UPDATES = 10_000
-MOST_EVENTS = 100_000
-"""More than a page of the feed can ask for: 200 updates in their 99th revision, of a person with four former ids."""
+MOST_EVENTS = 50_000
+"""More than a page of the feed can ask for: 100 updates in their 99th revision, of a person with four former ids."""
 
 
 def translate(payload: bytes) -> Translation:
@@ -58,21 +59,39 @@ def _nothing(records: list[Field]) -> str:
 
 def _rejected(record: Field, sent_at: Field, error: PayloadError) -> Rejected:
     alone = {"format": FORMAT, "sent_at": sent_at.value, "updates": [record.value]}
-    try:
-        payload = _written(alone).encode()
-    except RecursionError:
-        payload = b""
-    return Rejected(error=error, payload=payload, refs=update.people(record))
+    return Rejected(error=error, payload=_written(alone).encode(), refs=update.people(record))
+
+
+class _Written(str):
+    """A piece of JSON."""
+
+    __slots__ = ()
 
 
 def _written(value: Any) -> str:
-    """JSON with the digits of its numbers as they came."""
-    match value:
-        case dict():
-            return "{" + ",".join(f"{json.dumps(name)}:{_written(part)}" for name, part in value.items()) + "}"
-        case list():
-            return "[" + ",".join(map(_written, value)) + "]"
-        case Decimal():
-            return str(value)
-        case _:
-            return json.dumps(value)
+    """JSON with the digits of its numbers as they came. Not recursive: what is rejected may be nested at will."""
+    done: list[str] = []
+    left: list[Any] = [value]
+    while left:
+        part = left.pop()
+        match part:
+            case _Written():
+                done.append(part)
+            case dict():
+                left += _reversed("{", ((f"{json.dumps(name)}:", inner) for name, inner in part.items()), "}")
+            case list():
+                left += _reversed("[", (("", inner) for inner in part), "]")
+            case Decimal():
+                done.append(str(part))
+            case _:
+                done.append(json.dumps(part))
+    return "".join(done)
+
+
+def _reversed(opening: str, pieces: Iterable[tuple[str, Any]], closing: str) -> list[Any]:
+    inner = [
+        piece
+        for number, (name, part) in enumerate(pieces)
+        for piece in (_Written(f"{',' if number else ''}{name}"), part)
+    ]
+    return [_Written(closing), *reversed(inner), _Written(opening)]

@@ -61,10 +61,9 @@ def role(field: Field) -> tuple[str, str | None]:
 def listed(record: Field, name: str, most: int) -> list[Field]:
     """The values of an array, which holds at most so many."""
     field = record.need(name)
-    found = list(field.items())
-    if len(found) > most:
+    if isinstance(field.value, list) and len(field.value) > most:
         raise field.wrong(f"holds more than {most:,}")
-    return found
+    return list(field.items())
 
 
 def lines(*parts: str | None) -> str | None:
