@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_connector_careyell import CARERS, Careyell
 
 from hub.connector import Event, Misuse, PayloadError, Request, Settings, Translation, Unsigned
 from hub.plugins import Plugins
 from hub.schemas import packaged
-from hub_connector_careyell import CARERS, Careyell
 
 from .records import SECRET, Record, page, record, withdrawal
 
@@ -343,7 +343,10 @@ def test_nothing_of_a_person_is_said_in_what_is_not_taken(caplog: pytest.LogCapt
 
 def signed(body: bytes, *keys: tuple[str, str]) -> Request:
     """The request as the service signs it, by what README.md says."""
-    parts = [f"{key}={hmac.new(s.encode(), b'careyell/1' + chr(10).encode() + body, 'sha256').hexdigest()}" for key, s in keys]
+    parts = [
+        f"{key}={hmac.new(s.encode(), b'careyell/1' + chr(10).encode() + body, 'sha256').hexdigest()}"
+        for key, s in keys
+    ]
     return Request(headers={"careyell-signature": ", ".join(parts)}, body=body)  # fmt: skip
 
 
@@ -354,8 +357,16 @@ def listening(**secrets: str) -> Careyell:
 def test_both_keys_count_while_one_is_changed_and_the_old_one_does_not_afterwards() -> None:
     before, during = listening(webhook=f"k1:{OLD}"), listening(webhook=f"k1:{OLD}", webhook_next=f"k2:{NEW}")
     after = listening(webhook=f"k2:{NEW}")
-    by_old, by_new, by_both = signed(page(), ("k1", OLD)), signed(page(), ("k2", NEW)), signed(page(), ("k1", OLD), ("k2", NEW))
-    for connector, requests in ((before, [by_old, by_both]), (during, [by_old, by_new, by_both]), (after, [by_new, by_both])):
+    by_old, by_new, by_both = (
+        signed(page(), ("k1", OLD)),
+        signed(page(), ("k2", NEW)),
+        signed(page(), ("k1", OLD), ("k2", NEW)),
+    )
+    for connector, requests in (
+        (before, [by_old, by_both]),
+        (during, [by_old, by_new, by_both]),
+        (after, [by_new, by_both]),
+    ):
         for request in requests:
             connector.verify(request)
     for connector, request in ((before, by_new), (after, by_old)):
