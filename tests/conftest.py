@@ -18,6 +18,7 @@ from hub.events import Event
 from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
+from hub.plugins import Plugins
 from hub.scenario import World, flat_event
 from hub.views.views import TABLES
 
@@ -46,13 +47,13 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 class Town:
     """A hub under `folder`. Each thing that is told happens a minute after the one before."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, plugins: Plugins | None = None) -> None:
+        self.folder, self.plugins = folder, plugins
         self.database = folder / "hub.sqlite3"
         self.url = f"sqlite:///{self.database}"
         self.clock = SetClock(MORNING)
         self._ids = 0
-        self.hub = Hub.open(self.url, self.clock)
+        self.hub = Hub.open(self.url, self.clock, plugins=plugins)
 
     @property
     def world(self) -> World:
@@ -89,7 +90,7 @@ class Town:
 
     def reopen(self) -> Town:
         self.close()
-        self.hub = Hub.open(self.url, self.clock)
+        self.hub = Hub.open(self.url, self.clock, plugins=self.plugins)
         return self
 
     def close(self) -> None:
@@ -109,7 +110,7 @@ class Town:
         from hub.log.recorder import metadata
 
         # what is kept beside the log, and is neither truth nor view
-        beside = {"parked", "feed", "held", "waiting", "severed"}
+        beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {

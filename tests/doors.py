@@ -29,6 +29,7 @@ import uvicorn
 
 from hub.canonical import timestamp
 from hub.codec import is_id
+from hub.connector.json import written
 from hub.events import CONTROLS
 from hub.identity import local
 from hub.identity.caller import ROLES
@@ -38,7 +39,6 @@ from hub.scenario import SOURCE, Sight, World
 from hub.schemas import packaged
 from hub.web.access import KINDS
 from hub.web.app import layered, routes
-from hub.web.bodies import written
 from hub.web.door import Door
 from hub.web.gate import Gate
 from hub.web.operation import Metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -94,4 +95,20 @@ def test_an_erasure_whose_key_cannot_be_destroyed_is_not_acknowledged_and_tried_
     town.tell("safety.answered", person="taro", status="safe")
 
     assert 1 not in town.hub.log.keyring.subjects()
+    town.hub.audit.verify()
+
+
+@pytest.mark.parametrize("order", [("answer", "retraction"), ("retraction", "answer")])
+def test_a_fact_and_its_retraction_in_one_batch_show_nothing(town: Town, order: tuple[str, str]) -> None:
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    city = {"recipient": "aizu-city", "class": "municipality", "areas": ["*"], "purposes": ["rescue"]}
+    town.tell("recipient.registered", **city)
+    terms = {"kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
+    town.tell("consent.granted", person="hanako", grant="g", to={"recipient": "aizu-city"}, **terms)
+    events = {
+        "answer": town.event("safety.answered", "a", person="hanako", status="safe"),
+        "retraction": town.event("fact.retracted", "r", person="hanako", event="a"),
+    }
+    assert {found.status for found in town.hub.intake.take([events[name] for name in order])} == {"accepted"}
+    assert json.loads(town.read("aizu-city", "rescue").body)["persons"] == []
     town.hub.audit.verify()

@@ -10,6 +10,7 @@ import typer.main
 import yaml
 
 from hub import cli
+from hub.cli import opening
 from hub.scenario import load
 from hub.schemas import packaged
 from hub.web import access
@@ -48,7 +49,9 @@ def test_the_readme_names_no_command_that_does_not_exist() -> None:
     assert typed <= {command.split()[0] for command in commands()}
 
 
-@pytest.mark.parametrize("setting", [cli.DATABASE, cli.MASTER_KEY, cli.POLICY, cli.IDENTITY, cli.RETENTION])
+@pytest.mark.parametrize(
+    "setting", [name for name in vars(opening).values() if isinstance(name, str) and name.startswith("HUB_")]
+)
 def test_the_readme_names_every_setting(setting: str) -> None:
     assert f"`{setting}`" in README
 

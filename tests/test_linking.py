@@ -415,7 +415,11 @@ def test_the_quarantine_keeps_nothing_of_a_severed_id(home: Town) -> None:
 
     def keep(ref: str) -> None:
         home.hub.quarantine.keep(
-            [Refusal(via="events", reason="is no status", source=SOURCE, ref=ref, payload=f"{SECRET} {ref}".encode())]
+            [
+                Refusal(
+                    via="events", reason="is no status", source=SOURCE, refs=(ref,), payload=f"{SECRET} {ref}".encode()
+                )
+            ]
         )
 
     keep(REF)
@@ -434,7 +438,7 @@ def test_a_refusal_of_a_linked_id_goes_with_its_person(home: Town) -> None:
     from hub.quarantine import Refusal
 
     link(home)
-    home.hub.quarantine.keep([Refusal(via="events", reason="bad", source=SOURCE, ref=REF, payload=SECRET.encode())])
+    home.hub.quarantine.keep([Refusal(via="events", reason="bad", source=SOURCE, refs=(REF,), payload=SECRET.encode())])
     link(home, "taro")
     home.tell("person.erased", person="hanako")
     assert home.hub.quarantine.items() == []

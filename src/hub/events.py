@@ -41,8 +41,8 @@ class Event:
 
     data: the fields of the kind's schema, by their names on the wire.
     occurred_at: the source's claim, aware; None where it claims none.
-    ref: of a fact about a person, the source's own id of them, instead of `person`; intake resolves it, so that
-    no entry of the log holds one.
+    ref: of a fact about a person, a retraction or a request for consent, the source's own id of the person, instead
+    of `person`; intake resolves it, so that no entry of the log holds one.
     """
 
     source: str

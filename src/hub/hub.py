@@ -29,7 +29,9 @@ from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
+from hub.payloads import Payloads
 from hub.plugins import Plugins
+from hub.polling import Polling
 from hub.quarantine import Quarantine
 from hub.records import Records
 from hub.retention import Retention, RetentionPolicy
@@ -62,6 +64,8 @@ class Hub:
     waiting: Waiting
     linking: Linking
     plugins: Plugins
+    payloads: Payloads
+    polling: Polling
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -96,6 +100,7 @@ class Hub:
         quarantine = Quarantine(log, views, intake)
         waiting = Waiting(log)
         linking = Linking(log, intake, waiting, quarantine)
+        payloads = Payloads(intake, quarantine)
         commits.erase, commits.link = linking.severed, linking.linked
         disclosure = Disclosure(log, views, commits)
         traces = Traces(log, views, disclosure)
@@ -116,6 +121,8 @@ class Hub:
             waiting=waiting,
             linking=linking,
             plugins=plugins,
+            payloads=payloads,
+            polling=Polling(log, payloads, plugins),
             engines=(engine, keys),
         )
         hub._finish_erasures()

@@ -7,20 +7,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from hub.codec import is_id
-from hub.connector import Connector, Translation
-from hub.errors import Misuse, PayloadError, Refused
+from hub.connector import Connector
+from hub.errors import Misuse, PayloadError
 from hub.events import Event
 from hub.hub import Hub
-from hub.intake import Result
 from hub.log.clock import SetClock
-from hub.quarantine import Refusal
+from hub.payloads import Delivery, Taken
 
 _LARGEST_BYTES = 64 * 1024 * 1024
-BEFORE = "received before"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,27 +60,17 @@ def import_files(
 
 def _import(hub: Hub, connector: Connector, path: Path, simulated: SetClock | None) -> Imported:
     name = str(path)
-    payload = b""
     try:
         payload = _read(path)
-        translation = connector.translate(payload)
     except PayloadError as error:
-        _keep(hub, connector, payload, error)
         return Imported(path=name, status="refused", reason=str(error))
-    if simulated is not None and translation.reported_at is not None:
-        simulated.set(max(simulated.now(), translation.reported_at))
-    results = hub.intake.take(translation.events)
-    refused = next((result.error for result in results if result.error is not None), None)
-    if refused is not None:
-        _keep(hub, connector, payload, refused)
-    return _told(name, translation, results)
 
+    def reported(time: datetime) -> None:
+        if simulated is not None:
+            simulated.set(max(simulated.now(), time))
 
-def _keep(hub: Hub, connector: Connector, payload: bytes, error: PayloadError | Refused) -> None:
-    if payload:
-        hub.quarantine.keep(
-            [Refusal.of(error, via=f"import:{connector.name}", payload=payload, source=connector.source)]
-        )
+    taken = hub.payloads.take(Delivery(connector=connector, payload=payload, via="import"), reported)
+    return _told(name, taken)
 
 
 def _read(path: Path) -> bytes:
@@ -93,21 +82,13 @@ def _read(path: Path) -> bytes:
         raise PayloadError(f"the file cannot be read: {error.strerror or type(error).__name__}") from None
 
 
-def _told(name: str, translation: Translation, results: list[Result]) -> Imported:
+def _told(name: str, taken: Taken) -> Imported:
     events: list[tuple[int, str, str]] = []
-    for result in results:
+    for result in taken.results:
         if result.status == "accepted" and result.position is not None:
             events.append((result.position, result.event.kind, result.event.id))
             events += [(entry.position, entry.event.kind, entry.event.id) for entry in result.caused]
-    refused = [result for result in results if result.status == "refused"]
-    if refused:
-        reason = "; ".join(str(result.error) for result in refused)
-        return Imported(path=name, status="refused", reason=reason, events=tuple(events))
-    waiting = sum(result.status == "waiting" for result in results)
-    if events or waiting:
-        waits = f"{waiting} of its facts wait until their id is linked" if waiting else None
-        return Imported(path=name, status="accepted", reason=waits, events=tuple(events))
-    return Imported(path=name, status="nothing", reason=BEFORE if results else translation.nothing)
+    return Imported(path=name, status=taken.status, reason=taken.reason, events=tuple(events))
 
 
 OPERATOR = "operator"

@@ -5,8 +5,8 @@ by what holds at its position, in this order: erasure, duplicates, the rest (R1a
 appended and folded into the views in one transaction; what is refused is refused by itself, with kind,
 path and reason, and never a value of a person.
 
-A fact that names its person by the source's own id (`ref`) is taken as if it named whoever that id is linked to;
-where nobody has linked it yet, the fact waits beside the log (`hub.waiting`).
+What names its person by the source's own id (`ref`) is taken as if it named whoever that id is linked to; where
+nobody has linked it yet, it waits beside the log (`hub.waiting`). A fact may, a retraction, and a request for consent.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ HUB = "hub"
 HAZARD = "hazard.reported"
 OVERRIDE_LONGEST = timedelta(hours=72)
 _AT_ONCE = 1_000
+
+BY_REF = frozenset({"fact.retracted", "consent.requested"})
+"""The control kinds that may name their person by the source's own id, as facts may."""
 
 USED_ALREADY = "this id was used already"
 USED_FOR_ANOTHER = "this id was used for another event"
@@ -169,7 +172,7 @@ class Intake:
         if kind.category == "hub":
             raise Refused("only the hub itself appends this kind", rule="R1", kind=event.kind)
         _check_envelope(event)
-        if event.ref is not None and (kind.category != "fact" or kind.about != "person"):
+        if event.ref is not None and (kind.about != "person" or (kind.category != "fact" and kind.name not in BY_REF)):
             raise PayloadError("is for facts about persons only", path="ref", kind=event.kind)
         if event.ref is None and (event.person is not None) is not (kind.about == "person"):
             reason = "is missing" if kind.about == "person" else "is given, but the kind is about no person"
@@ -295,7 +298,8 @@ class _Batch:
         event = prepared.event
         if prepared.identity in self._known:
             raise Conflict(USED_FOR_ANOTHER, rule="R1a", path="id", kind=event.kind)
-        self._check_introduced(event)
+        if event.kind not in BY_REF:
+            self._check_introduced(event)
         self.keeping.keep(event, prepared.kind, prepared.record, link=prepared.link, identity=prepared.identity)
 
     def _subject(self, event: Event) -> int | None:

@@ -6,15 +6,10 @@ in between. Entering again what has entered is a duplicate, so that nothing is d
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
 
-from hub.canonical import timestamp
-from hub.errors import Busy
+from hub.errors import Busy, PayloadError, Refused
 from hub.events import Event
 from hub.intake import NOT_LINKED_ANY_MORE, Intake, Result
 from hub.log.log import Log
@@ -78,7 +73,7 @@ class Linking:
     def _enter(self, waited: Sequence[Waited]) -> int:
         pairs = [(found.event, found.received_at) for found in waited if found.event is not None]
         results = self._intake.enter(pairs)
-        self._quarantine.keep(_refusal(result) for result in results if _is_for_quarantine(result))
+        self._quarantine.keep(Refusal.of_event(*refused) for result in results if (refused := _for_quarantine(result)))
         entered = [found.item for found in waited if found.event is not None]
         still = {item for item, result in zip(entered, results, strict=True) if result.status == "waiting"}
         still |= {found.item for found in waited if found.changed}
@@ -86,50 +81,7 @@ class Linking:
         return sum(result.status != "waiting" for result in results)
 
 
-def _is_for_quarantine(result: Result) -> bool:
-    return result.error is not None and result.error.reason != NOT_LINKED_ANY_MORE
-
-
-def _refusal(result: Result) -> Refusal:
-    event = result.event
-    assert result.error is not None  # noqa: S101 -- only what was refused comes here
-    return Refusal.of(
-        result.error,
-        via="events",
-        media_type=_STRUCTURED,
-        payload=_written(event),
-        source=event.source,
-        id=event.id,
-        kind=event.kind,
-        ref=event.ref,
-    )
-
-
-def _written(event: Event) -> bytes:
-    """The fact as a structured CloudEvent, as its source could have sent it."""
-    said = {
-        "specversion": "1.0",
-        "type": event.kind,
-        "source": event.source,
-        "id": event.id,
-        "ref": event.ref,
-        "time": None if event.occurred_at is None else timestamp(event.occurred_at),
-        "exercise": event.exercise,
-        "data": _present(event.data),
-    }
-    return json.dumps(said, ensure_ascii=False, sort_keys=True, default=_text).encode()
-
-
-def _present(value: Any) -> Any:
-    """Options that were left out are left out again."""
-    if isinstance(value, dict):
-        return {name: _present(part) for name, part in value.items() if part is not None}
-    return [_present(part) for part in value] if isinstance(value, list) else value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return timestamp(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    raise TypeError(f"{type(value).__name__} stands in no fact")
+def _for_quarantine(result: Result) -> tuple[PayloadError | Refused, Event] | None:
+    if result.error is None or result.error.reason == NOT_LINKED_ANY_MORE:
+        return None
+    return result.error, result.event

@@ -28,9 +28,10 @@ from hub.connector import GROUP, UNSET, Connector, Schemed, Settings
 from hub.errors import Misuse
 from hub.schemas import Schemas
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEYS = ("url", "every_s", "options", "files", "secrets")
 EVERY_S = 300
+SHORTEST_SECRET = 8
 _LARGEST_FILE = 16 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -132,7 +133,7 @@ def faults(plugin: object, name: str) -> str | None:
         return "it lacks name, source, kinds, quality or translate"
     if plugin.name != name:
         return "its name is not that of its entry point"
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return "its name is not of lower-case letters, digits and _"
     return None
 
@@ -219,8 +220,8 @@ class _Reader:
                 secret = self.environment.get(named, "").strip()
             case _:
                 raise self._wrong(key, 'is neither { file = "…" } nor { env = "…" }; it is not written here itself')
-        if not secret:
-            raise self._wrong(key, "is empty")
+        if len(secret) < SHORTEST_SECRET:
+            raise self._wrong(key, f"is shorter than {SHORTEST_SECRET} characters" if secret else "is empty")
         return secret
 
     def _wrong(self, key: str, reason: str) -> Misuse:

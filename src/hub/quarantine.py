@@ -13,10 +13,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Column, Connection, LargeBinary, String, Table, delete, func, insert, select, update
 
+from hub.canonical import timestamp
 from hub.codec import is_id
 from hub.errors import PayloadError, Refused
 from hub.events import EPOCH, Event, micros
@@ -33,14 +35,13 @@ MOST_OF_A_SOURCE = 1_000
 LARGEST_BYTES = 1024 * 1024
 KEPT = timedelta(days=30)
 
-_NOBODY = b""
+_STRUCTURED = "application/cloudevents+json"
 
 parked = Table(
     "parked",
     metadata,
     Column("item", String, primary_key=True),
     Column("fingerprint", LargeBinary(16), nullable=False, unique=True),
-    Column("person", LargeBinary(16), nullable=False, index=True),
     Column("source", Number, nullable=False, index=True),
     Column("received_us", Number, nullable=False, index=True),
     Column("times", Number, nullable=False),
@@ -50,11 +51,20 @@ parked = Table(
 )
 
 
+parked_about = Table(
+    "parked_about",
+    metadata,
+    Column("item", String, primary_key=True),
+    Column("person", LargeBinary(16), primary_key=True, index=True),
+)
+"""Whom an item is about: the person's digest, or that of an id at a service which nobody has linked."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
     """Something that was refused. via: the door, as `events` or `connector:jma`. payload: as it was sent.
 
-    kind, person, source, id, ref (the source's own id of the person): as far as they could be read.
+    kind, person, source, id, refs (the source's own ids of people): as far as they could be read.
     """
 
     via: str
@@ -65,7 +75,7 @@ class Refusal:
     source: str | None = None
     id: str | None = None
     person: str | None = None
-    ref: str | None = None
+    refs: tuple[str, ...] = ()
     media_type: str = "application/json"
     payload: bytes = b""
 
@@ -74,6 +84,21 @@ class Refusal:
         """The refusal that an error says."""
         rule = error.rule if isinstance(error, Refused) else ""
         return cls(reason=error.reason, path=error.path, rule=rule, **said)
+
+    @classmethod
+    def of_event(cls, error: PayloadError | Refused, event: Event) -> Refusal:
+        """The refusal of one event, kept as the structured CloudEvent that its source could have sent."""
+        return cls.of(
+            error,
+            via="events",
+            media_type=_STRUCTURED,
+            payload=_written(event),
+            source=event.source,
+            id=event.id,
+            kind=event.kind,
+            person=event.person,
+            refs=() if event.ref is None else (event.ref,),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,11 +147,11 @@ class Quarantine:
 
     def _keep(self, connection: Connection, refusal: Refusal, name: str, now: datetime) -> str:
         digest = self._log.keyring.digest
-        person, gone = self._about(connection, refusal)
+        about, gone = self._about(connection, refusal)
         if len(refusal.payload) > LARGEST_BYTES:
             refusal = replace(refusal, payload=b"")
         if gone:
-            refusal, person = replace(refusal, payload=b"", id=None, person=None, ref=None), _NOBODY
+            refusal, about = replace(refusal, payload=b"", id=None, person=None, refs=()), set()
         whole = base64.b64encode(refusal.payload).decode()
         fingerprint = digest("parked", refusal.via, _named(refusal.source), _named(refusal.id), whole)
         row = connection.execute(select(parked.c.item).where(parked.c.fingerprint == fingerprint)).first()
@@ -139,7 +164,6 @@ class Quarantine:
             insert(parked).values(
                 item=name,
                 fingerprint=fingerprint,
-                person=person,
                 source=self._log.keyring.number("source", _named(refusal.source)),
                 received_us=micros(now),
                 times=1,
@@ -148,26 +172,29 @@ class Quarantine:
                 box=self._sealed(name, refusal),
             )
         )
+        if about:
+            connection.execute(insert(parked_about), [{"item": name, "person": digest} for digest in sorted(about)])
         return name
 
-    def _about(self, connection: Connection, refusal: Refusal) -> tuple[bytes, bool]:
-        """The digest of whom it is about, and whether nothing of them may be kept.
+    def _about(self, connection: Connection, refusal: Refusal) -> tuple[set[bytes], bool]:
+        """The digests of whom it is about, and whether of one of them nothing may be kept.
 
         A ref that is linked means the person; one that is not stands for itself, until it is severed.
         """
         if person := _named(refusal.person):
             digest = self._views.persons.digest(person)
-            return digest, self._erased(connection, digest)
-        ref, source = _named(refusal.ref), _named(refusal.source)
-        if not (ref and source):
-            return _NOBODY, False
-        name = links.digest(self._log, source, ref)
-        known = links.resolve(connection, [name])
-        ordinal = known.get(name)
-        if ordinal is None:
-            return name, name in known
-        query = select(person_table.c.digest).where(person_table.c.ordinal == ordinal)
-        return connection.scalar(query) or name, False
+            return {digest}, self._erased(connection, digest)
+        source = _named(refusal.source)
+        names = [links.digest(self._log, source, ref) for ref in refusal.refs if source and _named(ref)]
+        known = links.resolve(connection, names)
+        about = set()
+        for name in names:
+            ordinal = known.get(name)
+            if ordinal is None and name in known:
+                return set(), True
+            query = select(person_table.c.digest).where(person_table.c.ordinal == ordinal)
+            about.add(name if ordinal is None else connection.scalar(query) or name)
+        return about, False
 
     def _erased(self, connection: Connection, person: bytes) -> bool:
         query = select(person_table.c.erased).where(person_table.c.digest == person)
@@ -303,7 +330,7 @@ class Quarantine:
         """Destroy what is about persons who were erased (R15), or came under refs that were severed: keys first."""
         digests = set(digests)
         with self._log.entries.maintaining() as connection:
-            rows = connection.execute(select(parked.c.item, parked.c.person).where(parked.c.person != _NOBODY))
+            rows = connection.execute(select(parked_about))
             gone = {row.item for row in rows if row.person in digests}
             self._log.keyring.destroy_parked(gone)
             _delete(connection, gone)
@@ -317,4 +344,36 @@ def _named(said: str | None) -> str:
 def _delete(connection: Connection, items: Iterable[str]) -> None:
     gone = sorted(items)
     for at in range(0, len(gone), 500):
-        connection.execute(delete(parked).where(parked.c.item.in_(gone[at : at + 500])))
+        part = gone[at : at + 500]
+        connection.execute(delete(parked_about).where(parked_about.c.item.in_(part)))
+        connection.execute(delete(parked).where(parked.c.item.in_(part)))
+
+
+def _written(event: Event) -> bytes:
+    """The fact as a structured CloudEvent, as its source could have sent it."""
+    said = {
+        "specversion": "1.0",
+        "type": event.kind,
+        "source": event.source,
+        "id": event.id,
+        "ref": event.ref,
+        "time": None if event.occurred_at is None else timestamp(event.occurred_at),
+        "exercise": event.exercise,
+        "data": _present(event.data),
+    }
+    return json.dumps(said, ensure_ascii=False, sort_keys=True, default=_text).encode()
+
+
+def _present(value: Any) -> Any:
+    """Options that were left out are left out again."""
+    if isinstance(value, dict):
+        return {name: _present(part) for name, part in value.items() if part is not None}
+    return [_present(part) for part in value] if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    raise TypeError(f"{type(value).__name__} stands in no fact")

@@ -173,7 +173,7 @@ def may_append(kind: str, role: str, owner: str) -> bool:
             return True
         case "own" if role == "citizen":
             return owner == "own"
-        case "own":
+        case "own" | "named":
             return owner in ("own", "delegating")
         case "act":
             return owner in ("own", "delegating")

@@ -23,7 +23,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from json import dumps  # the name `json` becomes our own submodule here once that is imported
+from json import dumps
 from typing import Any, Protocol, runtime_checkable
 
 from hub.codec import is_id, parse_time

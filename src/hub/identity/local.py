@@ -30,7 +30,7 @@ _ALGORITHM = "Ed25519"
 
 
 def identity() -> Identity:
-    """What holds on a hub that is tried out: the local issuer alone, whose sources may write every kind of fact."""
+    """What holds on a hub that is tried out: the local issuer alone, whose sources may write every kind."""
     issuer = Issuer(
         name=NAME,
         issuer=_ISSUER,
@@ -43,7 +43,7 @@ def identity() -> Identity:
         recipient="recipient",
         source="source",
     )
-    return Identity(issuers=(issuer,), sources={"*": ("*",)})
+    return Identity(issuers=(issuer,), sources={"*": ("*", "consent.requested")})
 
 
 class LocalIssuer:

@@ -464,7 +464,7 @@ class Change:
     def _retract(self, ordinal: int, entry: Entry, event: FactRetracted) -> None:
         self._flush_facts()
         target = self.views.log.keyring.digest("event", event.source or entry.event.source, event.event)
-        known = self.views.log.entries.known(self.connection, [target]).get(target)
+        known = self.known([target]).get(target)  # also what this very transaction appended
         if known is not None and known > entry.position:
             known = None  # only while views are rebuilt: the fact comes later
         self.views.facts.retract(self.connection, ordinal, target, known, entry.position)

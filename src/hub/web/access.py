@@ -8,6 +8,7 @@ A cell says on what a role may use a route, or append a kind:
     any   everything
     each  as the table of kinds says of each event
     alone where the identity file lets one officer alone declare and amend
+    named the caller's own, where the identity file names this kind for the source
     open  (a whole row) nobody is asked
 
 No answer tells whether an id of another exists (R20): what is not the caller's is refused before it is looked for.
@@ -29,7 +30,7 @@ from hub.rules import matches
 from hub.web.operation import template
 from hub.web.problems import Problem
 
-Cell = Literal["-", "own", "act", "any", "each", "alone"]
+Cell = Literal["-", "own", "act", "any", "each", "alone", "named"]
 
 _ROUTES = """
                                                  source service citizen officer operator auditor
@@ -122,7 +123,7 @@ preferences.changed     -      -       act     -       -        -
 consent.granted         -      -       act     -       -        -
 consent.revoked         -      -       act     -       -        -
 consent.declined        -      -       act     -       -        -
-consent.requested       -      own     -       own     -        -
+consent.requested       named  own     -       own     -        -
 block.added             -      -       act     -       -        -
 block.removed           -      -       act     -       -        -
 emergency.proposed      -      -       -       any     -        -
@@ -136,6 +137,7 @@ fact.retracted          own    -       own     -       any      -
 
 FACT = "(a fact)"
 OPEN = "open"
+WEBHOOK = "POST /v1/connectors/{name}"
 
 
 def _table(written: str, words: int) -> dict[str, dict[Role, Cell] | None]:
@@ -280,6 +282,8 @@ class Authority:
                 return Admitted(caller=caller, role=role, delegate=True)
             case "own" if role == "source":
                 return Admitted(caller=caller, role=role) if self._writes(caller, event) else None
+            case "named" if event.source == caller.source and event.kind in self._kinds(caller):
+                return Admitted(caller=caller, role=role)
             case "own" if role in ("service", "officer"):
                 own = caller.recipient is not None and event.data.get("recipient") == caller.recipient
                 return Admitted(caller=caller, role=role) if own else None
@@ -291,8 +295,11 @@ class Authority:
             return False
         if event.kind == "fact.retracted":
             return event.data.get("source") in (None, caller.source)
-        kinds = self._sources.get(caller.source, self._sources.get("*", ()))
-        return matches(event.kind, kinds)
+        return matches(event.kind, self._kinds(caller))
+
+    def _kinds(self, caller: Caller) -> tuple[str, ...]:
+        """The kinds and patterns that the caller's source may write."""
+        return self._sources.get(caller.source or "", self._sources.get("*", ()))
 
 
 def _cell(kind: str, role: Role) -> Cell:

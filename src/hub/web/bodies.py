@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import zlib
-from decimal import Decimal
 from typing import Any
 
 from fastapi import Request
@@ -105,23 +103,3 @@ async def json_object(request: Request, *, optional: bool = False) -> dict[str, 
     if not isinstance(said, dict):
         raise Problem("not-read", "The body cannot be read.", [{"path": "", "reason": "is no object"}])
     return said
-
-
-def written(said: Any) -> bytes:
-    """What `parse` read, as JSON again, numbers with their digits; empty where it is nested too deeply."""
-    try:
-        return _text(said).encode()
-    except RecursionError:
-        return b""
-
-
-def _text(said: Any) -> str:
-    match said:
-        case dict():
-            return "{" + ",".join(f"{json.dumps(name)}:{_text(part)}" for name, part in said.items()) + "}"
-        case list():
-            return "[" + ",".join(map(_text, said)) + "]"
-        case Decimal():
-            return str(said)
-        case _:
-            return json.dumps(said)

@@ -59,6 +59,8 @@ class Door:
         metrics.gauge("hub.streams", "Streams that are open", "1", lambda: self.streams)
         metrics.gauge("hub.log.position", "The last position of the log", "1", self.position)
         metrics.gauge("hub.log.age", "Time since the last entry was recorded", "s", self._age)
+        metrics.gauge_by("hub.connector.lag", "connector", "How far a polled source is behind", "s", self._lags)
+        metrics.gauge_by("hub.connector.failures", "connector", "Failed rounds in a row", "1", self._failures)
         metrics.gauge("hub.clock.trusted", "1 while the clock is trusted, else 0", "1", self._clock)
 
     def stop(self) -> None:
@@ -79,6 +81,12 @@ class Door:
     def _age(self) -> float:
         with self.hub.log.entries.snapshot() as (_, end):
             return (self.hub.log.clock.now() - end.recorded_at).total_seconds() if end.recorded_at else 0.0
+
+    def _lags(self) -> dict[str, float]:
+        return {s.name: s.lag_s for s in self.hub.polling.standings() if s.lag_s is not None}
+
+    def _failures(self) -> dict[str, float]:
+        return {s.name: s.failures for s in self.hub.polling.standings()}
 
     def _clock(self) -> float:
         return 0.0 if self.clock_problem() else 1.0

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hub.codec import is_id
-from hub.connector import Connector
+from hub.connector.json import written
 from hub.errors import Misuse, PayloadError, Refused
 from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
 from hub.intake import Result
+from hub.payloads import Delivery, Taken
 from hub.quarantine import Refusal
 from hub.web import bodies, cloudevents, spec
 from hub.web.access import FORBIDDEN, Admitted
@@ -184,7 +185,7 @@ _ASKED = _Asked(None)
 
 
 def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
-    raw = one.raw if isinstance(one.raw, bytes) else bodies.written(one.raw)
+    raw = one.raw if isinstance(one.raw, bytes) else written(one.raw)
     event = one.event
     assert result.error is not None  # noqa: S101 -- only what was refused comes here
     return Refusal.of(
@@ -196,7 +197,7 @@ def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
         id=event.id,
         kind=event.kind,
         person=event.person,
-        ref=event.ref,
+        refs=() if event.ref is None else (event.ref,),
     )
 
 
@@ -246,7 +247,8 @@ def _response(
                         {"id": spec.TEXT, "kind": spec.TEXT, "status": spec.TEXT}, {"position": {"type": "integer"}}
                     )
                 ),
-            }
+            },
+            {"refused": spec.rows(spec.ERROR)},
         ),
         {
             "status": "nothing",
@@ -265,40 +267,38 @@ async def post_payload(request: Request, name: str) -> Response:
         plugin = at.hub.plugins.find(name)
     except Misuse:
         raise Problem("not-found", "No connector of this name is installed here.") from None
-    payload = await bodies.read(request)
+    payload = getattr(request.state, "payload", None) or await bodies.read(request)
     media_type = bodies.media_type(request.headers.get("content-type"))
+    delivery = Delivery(connector=plugin, payload=payload, via="connector", media_type=media_type)
+    read = await at.read(lambda: at.hub.payloads.read(delivery))
+    if isinstance(read, Taken):
+        raise read.refused[0]
     try:
-        translation = await at.read(lambda: plugin.translate(payload))
-    except PayloadError as error:
-        await _keep(at, plugin, payload, media_type, error)
-        raise
-    try:
-        for event in translation.events:
+        for event in read.events:
             at.gate.authority.check(caller, event)
     except Refused as error:
         raise Problem("forbidden", FORBIDDEN, [told(error)]) from None
-    results = await at.take(translation.events)
-    refused = next((result.error for result in results if result.error is not None), None)
-    if refused is not None:
-        await _keep(at, plugin, payload, media_type, refused)
-        raise refused
-    events = [_told(result, entry) for result in results for entry in (None, *result.caused)]
-    last = max((event["position"] for event in events if "position" in event), default=None)
-    reason = translation.nothing if not events else None
-    return said(
-        {"status": "accepted" if events else "nothing", "reason": reason, "events": events},
-        headers=at.positioned(last),
-    )
+    results = await at.take(read.events)
+    taken = await at.read(lambda: at.hub.payloads.conclude(delivery, read, results))
+    if taken.wake:
+        await at.read(lambda: at.hub.polling.wake(name))
+    hidden = {id(result.error) for result in results if result.event.kind == REQUESTED}
+    refused = [error for error in taken.refused if id(error) not in hidden]
+    shown = [result for result in results if result.error is None or result.event.kind == REQUESTED]
+    rows = [_told(result, entry) for result in shown for entry in (None, *result.caused)]
+    if refused and not rows:
+        raise refused[0]
+    last = max((row["position"] for row in rows if "position" in row), default=None)
+    reason = taken.nothing if not rows else None
+    body = {"status": "accepted" if rows else "nothing", "reason": reason, "events": rows}
+    if refused:
+        body["refused"] = [told(error) for error in refused]
+    return said(body, headers=at.positioned(last))
 
 
 def _told(result: Result, caused: Any) -> Mapping[str, Any]:
     event, position = (result.event, result.position) if caused is None else (caused.event, caused.position)
+    if event.kind == REQUESTED:
+        return {"id": event.id, "kind": event.kind, "status": "accepted"}  # whether it reached anybody (R20)
     row = {"id": event.id, "kind": event.kind, "status": result.status}
     return row if position is None else row | {"position": position}
-
-
-async def _keep(at: Door, plugin: Connector, payload: bytes, media_type: str, error: Any) -> None:
-    refusal = Refusal.of(
-        error, via=f"connector:{plugin.name}", media_type=media_type, payload=payload, source=plugin.source
-    )
-    await at.read(lambda: at.hub.quarantine.keep([refusal]))

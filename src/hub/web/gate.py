@@ -9,13 +9,15 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from hub.errors import PayloadError
+from hub.connector import Request as Signed
+from hub.connector import Verifies
+from hub.errors import HubError, Misuse, PayloadError
 from hub.hub import Hub
 from hub.identity import local
 from hub.identity.caller import Caller, Unauthenticated
@@ -23,7 +25,8 @@ from hub.identity.keys import Keys
 from hub.identity.local import LocalIssuer
 from hub.identity.settings import Identity, Officers
 from hub.identity.tokens import Tokens
-from hub.web import access, operation
+from hub.plugins import Plugins
+from hub.web import access, bodies, operation
 from hub.web.access import Admitted, Authority
 from hub.web.problems import Problem
 from hub.web.sessions import Session, Sessions
@@ -32,6 +35,9 @@ CSRF = "hub-csrf"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _IDLE_S, _LONGEST_S = 1800, 8 * 3600
+_SIGNED_S = 60.0
+SIGNED_BYTES = 4 * 1024 * 1024
+"""The largest webhook that is read before anybody is known to have sent it."""
 
 
 class Gate:
@@ -109,6 +115,33 @@ class Gate:
                 raise Problem("forbidden", "Send the session's csrf (GET /auth/session) as Hub-CSRF.")
         return session.caller
 
+    async def signer(self, request: Request, route: str) -> Caller | None:
+        """The source that signed a webhook, for a request that shows no token; None where there is nothing to verify.
+
+        The body is read for it and stands in the request's state. Raises Problem for a signature that does not hold.
+        """
+        if route != access.WEBHOOK or "authorization" in request.headers or self.cookie in request.cookies:
+            return None
+        at = request.app.state.door
+        plugins: Plugins = at.hub.plugins
+        try:
+            plugin = plugins.find(request.path_params["name"])
+        except Misuse:
+            return None
+        if not isinstance(plugin, Verifies) or plugin.signed not in plugins.setting(plugin.name).settings.secrets:
+            return None
+        at.inlet.check()
+        body = await bodies.read(request, SIGNED_BYTES)
+        signed = Signed(headers=dict(request.headers), body=body)
+        try:
+            await at.read(lambda: plugin.verify(signed))
+        except HubError as error:
+            operation.log().warning("webhook refused", connector=plugin.name, error=type(error).__name__)
+            raise unauthenticated("the source's signature does not hold") from None
+        request.state.payload = body
+        expires = datetime.fromtimestamp(self._now() + _SIGNED_S, UTC)
+        return Caller(actor=f"signed:{plugin.name}", roles=frozenset({"source"}), expires=expires, source=plugin.source)
+
     async def bearer(self, token: str) -> Caller:
         """Whom a token makes its bearer. Raises Problem."""
         try:
@@ -131,7 +164,7 @@ class Gate:
         cells = access.cells_of(route)
         if cells is None:
             return None
-        caller = await self.caller(request)
+        caller = await self.signer(request, route) or await self.caller(request)
         found = await access.admitted(request, caller, route)
         if found is None:
             recipient = request.path_params.get("recipient")

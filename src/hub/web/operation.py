@@ -121,6 +121,16 @@ class Metrics:
 
         self._meter.create_observable_gauge(name, [observe], unit, description)
 
+    def gauge_by(
+        self, name: str, label: str, description: str, unit: str, read: Callable[[], dict[str, float]]
+    ) -> None:
+        """Figures by a label, read when they are asked for."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(value, {label: of}) for of, value in read().items()]
+
+        self._meter.create_observable_gauge(name, [observe], unit, description)
+
     def _counted(self, name: str, label: str, description: str) -> None:
         """A counter that is read when it is asked for: counting costs less than telling each time."""
 

@@ -13,26 +13,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from hub.cli import sources
+from hub.cli.opening import (
+    IDENTITY,
+    At,
+    AtPosition,
+    Database,
+    Exercise,
+    Json,
+    Out,
+    connectors,
+    opened,
+    print_json,
+    say,
+    time_of,
+    to_open,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from hub.hub import Hub
     from hub.identity.settings import Identity
-    from hub.log.clock import Clock, SetClock
-    from hub.plugins import Plugins
+    from hub.log.clock import SetClock
     from hub.web.gate import Gate
-
-DATABASE = "HUB_DATABASE_URL"
-MASTER_KEY = "HUB_MASTER_KEY_FILE"
-POLICY = "HUB_HAZARD_POLICY"
-IDENTITY = "HUB_IDENTITY"
-RETENTION = "HUB_RETENTION"
-CONNECTORS = "HUB_CONNECTORS"
-DEFAULT_DATABASE = "sqlite:///hub-data/hub.sqlite3"
 
 app = typer.Typer(
     name="hub",
@@ -43,21 +51,11 @@ app = typer.Typer(
 )
 clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
 app.add_typer(clock_app, name="clock")
-connectors_app = typer.Typer(help="The connectors that are installed.", no_args_is_help=True)
-app.add_typer(connectors_app, name="connectors")
+app.add_typer(sources.connectors_app, name="connectors")
+app.command("poll")(sources.poll)
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
-
-Database = Annotated[
-    str | None,
-    typer.Option("--database", envvar=DATABASE, metavar="URL", help=f"The database; default {DEFAULT_DATABASE}."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file, which its owner alone reads; - for output.")]
-At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it was at this time, with its offset.")]
-AtPosition = Annotated[int | None, typer.Option("--position", metavar="N", help="As it was at this position.")]
-Exercise = Annotated[bool, typer.Option("--exercise", help="A drill's reading.")]
 
 
 def main() -> None:
@@ -82,124 +80,12 @@ def _fail(error: Exception, status: int) -> None:
     sys.exit(status)
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _print_json(value: Any) -> None:
-    _say(json.dumps(value, ensure_ascii=False))
-
-
-def _time(text: str | None, option: str = "--at") -> datetime | None:
-    from hub.codec import parse_time
-    from hub.errors import Misuse, PayloadError
-
-    if text is None:
-        return None
-    try:
-        return parse_time(text)
-    except PayloadError as error:
-        raise Misuse(f"{option}: {error.reason}") from None
-
-
-def _key_file(path: str | None) -> bytes | None:
-    from hub.errors import Misuse
-
-    if path is None:
-        return None
-    try:
-        return bytes.fromhex(Path(path).read_text().strip())
-    except (OSError, ValueError):
-        raise Misuse(f"{MASTER_KEY} names no file that holds a key of 32 bytes in hexadecimal") from None
-
-
-def _policy(path: str | None) -> Any:
-    from hub import hazards
-    from hub.errors import Misuse
-
-    if path is None:
-        return None
-    try:
-        return hazards.load(Path(path).read_bytes())
-    except OSError:
-        raise Misuse(f"{POLICY} names no file that can be read") from None
-
-
-def _retention(path: str | None) -> Any:
-    from hub import retention
-    from hub.errors import Misuse
-    from hub.schemas import packaged
-
-    if path is None:
-        return None
-    try:
-        return retention.load(Path(path).read_bytes(), packaged())
-    except OSError:
-        raise Misuse(f"{RETENTION} names no file that can be read") from None
-
-
-def _plugins(path: str | None = None) -> Plugins:
-    from hub.plugins import Plugins, load
-
-    path = path or os.environ.get(CONNECTORS)
-    return Plugins() if path is None else load(Path(path), os.environ)
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """How a hub is opened; a fresh process can be handed it."""
-
-    url: str
-    master_file: str | None = None
-    policy_file: str | None = None
-    retention_file: str | None = None
-    connectors_file: str | None = None
-
-    def __call__(self, clock: Clock | None = None) -> Hub:
-        """The hub, on the machine's clock. A database that replays the past goes on at its own last time."""
-        from hub.hub import Hub
-        from hub.log.clock import SetClock, WatchedClock
-
-        master, policy = _key_file(self.master_file), _policy(self.policy_file)
-        keeps, plugins = _retention(self.retention_file), _plugins(self.connectors_file)
-        clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-        options: dict[str, Any] = {"master": master, "policy": policy, "retention_policy": keeps, "plugins": plugins}
-        hub = Hub.open(self.url, clock, **options)
-        if hub.simulated and not isinstance(clock, SetClock):
-            with hub.log.entries.snapshot() as (_, end):
-                last = end.recorded_at or datetime.now(UTC)
-            hub.close()
-            hub = Hub.open(self.url, SetClock(last), **options)
-        return hub
-
-
-def _opening(database: str | None, *, create: bool) -> _Opening:
-    from hub.errors import Misuse
-    from hub.log.database import parse_url
-
-    url = database or DEFAULT_DATABASE
-    if not create and not Path(parse_url(url).database or "").exists():
-        raise Misuse("there is no database yet; run: hub init")
-    return _Opening(url, *(os.environ.get(name) for name in (MASTER_KEY, POLICY, RETENTION, CONNECTORS)))
-
-
-@contextmanager
-def _hub(database: str | None, *, clock: Clock | None = None, create: bool = False) -> Iterator[Hub]:
-    """The hub of a command."""
-    hub = _opening(database, create=create)(clock)
-    try:
-        yield hub
-    finally:
-        hub.close()
-
-
 @app.command()
 def init(database: Database = None) -> None:
     """Make a database and introduce the packaged kinds and the city's areas to it."""
-    with _hub(database, create=True) as hub:
+    with opened(database, create=True) as hub:
         done = hub.init()
-    _say("The database is ready." if done else "The database was ready already; nothing was changed.")
+    say("The database is ready." if done else "The database was ready already; nothing was changed.")
 
 
 @dataclass(frozen=True)
@@ -249,7 +135,7 @@ def serve(
     """Answer over HTTP: events in, answers out. Ends on SIGTERM or Ctrl+C, without losing what it took in."""
     from hub.web import serve as web
 
-    opening = _opening(database, create=True)
+    opening = to_open(database, create=True)
     gating = _Gating(opening.url, os.environ.get(IDENTITY))
     identity = gating.identity()
     bound = web.listen(host, port, identity=gating.identity_file is not None)
@@ -258,13 +144,13 @@ def serve(
     gating(hub)
     hub.close()
     if fresh:
-        _say("The database is ready: kinds and areas are introduced.")
+        say("The database is ready: kinds and areas are introduced.")
     shown = f"[{host}]" if ":" in host else host
-    _say(f"http://{shown}:{bound.getsockname()[1]}/v1  (OpenAPI: /openapi.json)")
+    say(f"http://{shown}:{bound.getsockname()[1]}/v1  (OpenAPI: /openapi.json)")
     if gating.identity_file is None:
-        _say("For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`.")
+        say("For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`.")
     else:
-        _say(f"Tokens are taken from: {', '.join(issuer.issuer for issuer in identity.issuers)}")
+        say(f"Tokens are taken from: {', '.join(issuer.issuer for issuer in identity.issuers)}")
     web.serve(opening, gating, bound, workers, identity.hosts)
 
 
@@ -286,8 +172,8 @@ def token(
     if os.environ.get(IDENTITY):
         raise Misuse(f"{IDENTITY} is set: tokens come from its issuers alone")
     claims = claims_of(as_)
-    gating = _Gating(_opening(database, create=True).url)
-    _say(LocalIssuer(gating.local_key).token(claims, now=time.time(), lifetime_s=hours * 3600))
+    gating = _Gating(to_open(database, create=True).url)
+    say(LocalIssuer(gating.local_key).token(claims, now=time.time(), lifetime_s=hours * 3600))
 
 
 @app.command("import")
@@ -305,10 +191,10 @@ def import_(
     from hub.importing import import_files
     from hub.log.clock import SetClock
 
-    plugin = _plugins().find(connector)
+    plugin = connectors().find(connector)
     clock = SetClock(datetime(1970, 1, 1, tzinfo=UTC)) if simulate else None
     refused = False
-    with _hub(database, clock=clock, create=True) as hub:
+    with opened(database, clock=clock, create=True) as hub:
         if simulate:
             hub.simulate()
         elif hub.simulated:
@@ -317,10 +203,10 @@ def import_(
         for done in import_files(hub, plugin, paths, clock):
             refused = refused or done.status == "refused"
             if as_json:
-                _print_json(done.as_dict())
+                print_json(done.as_dict())
             else:
                 kinds = ", ".join(f"{kind} at {position}" for position, kind, _ in done.events)
-                _say(f"{done.path}: {done.status}{': ' if done.reason or kinds else ''}{done.reason or kinds}")
+                say(f"{done.path}: {done.status}{': ' if done.reason or kinds else ''}{done.reason or kinds}")
     if refused:
         sys.exit(1)
 
@@ -335,13 +221,13 @@ def link(
     from hub.importing import link_file
 
     refused = False
-    with _hub(database) as hub:
+    with opened(database) as hub:
         for done in link_file(hub, path):
             refused = refused or done.status == "refused"
             if as_json:
-                _print_json(done.as_dict())
+                print_json(done.as_dict())
             else:
-                _say(f"line {done.line}: {done.status}{f': {done.reason}' if done.reason else ''}")
+                say(f"line {done.line}: {done.status}{f': {done.reason}' if done.reason else ''}")
     if refused:
         sys.exit(1)
 
@@ -349,17 +235,17 @@ def link(
 @app.command()
 def emergencies(database: Database = None, at: At = None, as_json: Json = False) -> None:
     """The emergencies: proposed, active, ended."""
-    with _hub(database) as hub:
-        rows = hub.audit.emergencies(_time(at))
+    with opened(database) as hub:
+        rows = hub.audit.emergencies(time_of(at))
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     if not rows:
-        _say("No emergency was ever declared or proposed.")
+        say("No emergency was ever declared or proposed.")
     for row in rows:
         drill = " (exercise)" if row["exercise"] else ""
-        _say(f"{row['state']:9}{row['hazard']}{drill}  {row['since']} – {row['until']}  {row['emergency']}")
-        _say(f"         {' '.join(row['areas'])}")
+        say(f"{row['state']:9}{row['hazard']}{drill}  {row['since']} – {row['until']}  {row['emergency']}")
+        say(f"         {' '.join(row['areas'])}")
 
 
 @app.command()
@@ -374,14 +260,14 @@ def places(
     as_json: Json = False,
 ) -> None:
     """Hazards and shelters: the newest report of each, now or as known at a time. They name no person."""
-    with _hub(database) as hub:
-        rows = hub.directory.places(kind, area=area, time=_time(at), history=history)
+    with opened(database) as hub:
+        rows = hub.directory.places(kind, area=area, time=time_of(at), history=history)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         drill = " (exercise)" if row["exercise"] else ""
-        _say(f"{row['recorded_at']}  {row['source']}  {row['event']}{drill}")
+        say(f"{row['recorded_at']}  {row['source']}  {row['event']}{drill}")
 
 
 @app.command()
@@ -400,7 +286,7 @@ def replay(
     """What a recipient would be answered: now, at a time, or at a position. It is a look, and is recorded as one."""
     from hub.disclosure import Query
 
-    with _hub(database) as hub:
+    with opened(database) as hub:
         query = Query(
             recipient=recipient,
             purpose=purpose,
@@ -409,7 +295,7 @@ def replay(
             persons=tuple(map(hub.disclosure.name_of, persons)) if persons else None,
             history=history,
         )
-        done = hub.audit.replay(query, position=position, time=_time(at), actor=_actor())
+        done = hub.audit.replay(query, position=position, time=time_of(at), actor=_actor())
         if done.erased:
             sys.stderr.write(f"hub: {done.erased} of the persons asked for: erased\n")
         if done.destroyed:
@@ -426,12 +312,12 @@ def _show_answer(body: bytes, as_json: bool) -> None:
         sys.stdout.flush()
         return
     answer = json.loads(body)
-    _say(f"{answer['recipient']}, {answer['purpose']}, {answer['time']}: {len(answer['persons'])} persons")
+    say(f"{answer['recipient']}, {answer['purpose']}, {answer['time']}: {len(answer['persons'])} persons")
     for person in answer["persons"]:
-        _say(f"{person['person']} ({person['mode']})")
+        say(f"{person['person']} ({person['mode']})")
         for item in person["items"]:
             [(basis, name)] = item["basis"].items()
-            _say(f"  {item['recorded_at']}  {item['kind']}  {item['precision']}  {basis} {name}")
+            say(f"  {item['recorded_at']}  {item['kind']}  {item['precision']}  {basis} {name}")
 
 
 def _actor() -> str:
@@ -459,7 +345,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Why a recipient sees something of a person, and why not, with the rules' numbers."""
-    with _hub(database) as hub:
+    with opened(database) as hub:
         done = hub.audit.explain(
             recipient=recipient,
             purpose=purpose,
@@ -468,18 +354,18 @@ def explain(
             event=event,
             exercise=exercise,
             position=position,
-            time=_time(at),
+            time=time_of(at),
             actor=_actor(),
         )
     japanese = _lang(lang) == "ja"
     lines = [(r.holds, r.text_ja if japanese else r.text, r.rule) for r in done.lines]
     if as_json:
         rows = [{"holds": holds, "text": text, "rule": rule} for holds, text, rule in lines]
-        _print_json({"shown": done.shown, "lines": rows})
+        print_json({"shown": done.shown, "lines": rows})
         return
     for holds, text, rule in lines:
-        _say(f"{'+' if holds else '-'} {text} ({rule})")
-    _say(
+        say(f"{'+' if holds else '-'} {text} ({rule})")
+    say(
         ("提供される。" if done.shown else "提供されない。")
         if japanese
         else f"{'Shown' if done.shown else 'Not shown'}."
@@ -504,10 +390,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Derive positions, leaves, root, identities and views again, and compare."""
-    with _hub(database) as hub:
+    with opened(database) as hub:
         done = hub.audit.verify(views=not log_only)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "size": done.size,
                 "root": done.root.hex(),
@@ -522,8 +408,8 @@ def verify(
         return
     views = "the views were left out" if log_only else f"{done.view_rows} rows of views follow from it"
     closed = f"{done.closed} closed for ever ({done.erased} erased, {done.ended} retention ended)"
-    _say(f"The log holds: {done.size} entries, {done.opened} opened, {closed}; {views}.")
-    _say(f"Root {done.root.hex()}")
+    say(f"The log holds: {done.size} entries, {done.opened} opened, {closed}; {views}.")
+    say(f"Root {done.root.hex()}")
 
 
 @app.command()
@@ -533,30 +419,30 @@ def retain(
     as_json: Json = False,
 ) -> None:
     """Destroy the payloads whose time to be kept is over, a kind and month at a time. It cannot be undone."""
-    with _hub(database) as hub:
+    with opened(database) as hub:
         done = hub.retention.retain(dry_run=dry_run)
     if as_json:
         rows = {
             name: [{"kind": m.kind, "month": m.month, "entries": m.entries} for m in months]
             for name, months in (("destroyed", done.destroyed), ("waiting", done.waiting))
         }
-        _print_json({"dry_run": dry_run, **rows})
+        print_json({"dry_run": dry_run, **rows})
         return
     for month in done.destroyed:
         would = "would be destroyed" if dry_run else "destroyed"
-        _say(f"{month.kind} {month.month}: {would}, {month.entries} entries closed")
+        say(f"{month.kind} {month.month}: {would}, {month.entries} entries closed")
     for month in done.waiting:
-        _say(f"{month.kind} {month.month}: kept while an emergency that it may place someone in is active")
+        say(f"{month.kind} {month.month}: kept while an emergency that it may place someone in is active")
     if not done.destroyed:
-        _say("nothing to destroy")
+        say("nothing to destroy")
 
 
 @app.command()
 def rebuild(database: Database = None) -> None:
     """Drop all views and derive them again from the log."""
-    with _hub(database) as hub:
+    with opened(database) as hub:
         count = hub.views.rebuild()
-    _say(f"All views were derived again from {count} entries.")
+    say(f"All views were derived again from {count} entries.")
 
 
 @app.command()
@@ -573,12 +459,12 @@ def scenario(
             played += 1
             different += found
             for difference in found if not as_json else ():
-                _say(str(difference))
+                say(str(difference))
             if as_json:
                 steps = [{"step": d.step, "wanted": d.wanted, "got": d.got} for d in found]
-                _print_json({"file": path.name, "title": title, "differences": steps})
+                print_json({"file": path.name, "title": title, "differences": steps})
     if not as_json:
-        _say(f"{played} scenarios, {len(different)} differences.")
+        say(f"{played} scenarios, {len(different)} differences.")
     if different:
         sys.exit(1)
 
@@ -586,21 +472,9 @@ def scenario(
 @clock_app.command("accept")
 def clock_accept(database: Database = None) -> None:
     """Say that the machine's clock is right as it is now, after a leap or a long pause."""
-    with _hub(database) as hub:
+    with opened(database) as hub:
         now = hub.log.entries.accept_clock()
-    _say(f"Accepted: {now.isoformat(timespec='seconds')}")
-
-
-@connectors_app.command("list")
-def connectors_list(as_json: Json = False) -> None:
-    """The connectors that are installed, and those that do not load."""
-    found = _plugins().installed()
-    rows = [(c.name, list(c.plugin.kinds) if c.plugin else [], c.error) for c in found]
-    if as_json:
-        _print_json([{"name": name, "kinds": kinds, "error": error} for name, kinds, error in rows])
-        return
-    for name, kinds, error in rows:
-        _say(f"{name:12}{', '.join(kinds) if error is None else 'does not load: ' + error}")
+    say(f"Accepted: {now.isoformat(timespec='seconds')}")
 
 
 @export_app.command("consents")
@@ -612,7 +486,7 @@ def export_consents(
     """Write the consent records as JSON-LD (ISO/IEC TS 27560, W3C DPV). A look: it is logged."""
     from hub.records import write
 
-    with _hub(database) as hub:
+    with opened(database) as hub:
         asked = {"consents": {"person": None if person is None else hub.disclosure.name_of(person)}}
         hub.audit.looked(asked, count=hub.records.persons(person), actor=_actor())
         write(out, hub.records.consent_records(person))
@@ -633,7 +507,7 @@ def export_provisions(
     begin, end = _day(since, "--since"), _day(until, "--until", last=True)
     if end <= begin:
         raise Misuse("--until is not after --since")
-    with _hub(database) as hub:
+    with opened(database) as hub:
         asked = {"provisions": {"since": begin, "until": end, "exercises": exercises}}
         count = hub.traces.persons(begin, end, exercises=exercises)
         hub.audit.looked(asked, count=count, actor=_actor())
@@ -650,7 +524,7 @@ def _day(text: str, option: str, *, last: bool = False) -> datetime:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        found = _time(text, option)
+        found = time_of(text, option)
         if found is None:
             raise Misuse(f"{option}: is no day and no time") from None
         return found
@@ -684,7 +558,7 @@ def demo(
         except PayloadError as error:  # the telegram is the one payload that comes from outside
             raise PayloadError(f"{telegram}: {error}") from None
     if as_json:
-        _print_json(figures)
+        print_json(figures)
 
 
 @contextmanager

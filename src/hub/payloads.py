@@ -1,0 +1,149 @@
+"""A source's payload, whoever brought it: translated, taken in, and what of it is refused kept for an operator.
+
+    payload -> connector.translate -> intake
+                    |                   |
+                    +---- rejected -----+-> quarantine
+
+There is one way for files, webhooks and what is polled. A connector that fails, or says what it may not, costs its
+payload, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from hub.connector import Connector, Translation
+from hub.errors import PayloadError, Refused
+from hub.events import Event
+from hub.intake import Intake, Result
+from hub.quarantine import LARGEST_BYTES, Quarantine, Refusal
+
+BEFORE = "received before"
+
+_CONTROLS = ("fact.retracted", "consent.requested")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What became of one payload, durable already.
+
+    results: of its events, in order. refused: each error once, in the payload's order.
+    lost: something was refused and could not be kept, being too large.
+    """
+
+    results: Sequence[Result] = ()
+    refused: Sequence[PayloadError | Refused] = ()
+    nothing: str | None = None
+    wake: bool = False
+    lost: bool = False
+
+    @property
+    def status(self) -> Literal["accepted", "nothing", "refused"]:
+        """`refused` where any part of it was; `nothing` also for what was received before."""
+        if self.refused:
+            return "refused"
+        took = any(result.status in ("accepted", "waiting") for result in self.results)
+        return "accepted" if took else "nothing"
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing, or what was refused and how much waits, in words."""
+        waiting = sum(result.status == "waiting" for result in self.results)
+        waits = f"{waiting} of its facts wait until their id is linked" if waiting else None
+        if self.status == "nothing":
+            return BEFORE if self.results else self.nothing
+        shown = "; ".join(str(error) for error in self.refused[:3])
+        more = len(self.refused) - 3
+        return "; ".join(part for part in (shown, f"and {more} more" if more > 0 else None, waits) if part)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A payload as it came. via: the door, as `import` or `poll`."""
+
+    connector: Connector
+    payload: bytes = field(repr=False)
+    via: str
+    media_type: str = "application/octet-stream"
+
+    def refusal(
+        self, error: PayloadError | Refused, payload: bytes, refs: Iterable[str] = (), kind: str = ""
+    ) -> Refusal:
+        """What to keep of it, or of a part of it."""
+        return Refusal.of(
+            error,
+            via=f"{self.via}:{self.connector.name}",
+            media_type=self.media_type,
+            payload=payload,
+            source=self.connector.source,
+            kind=kind,
+            refs=tuple(refs),
+        )
+
+
+class Payloads:
+    """The way of payloads into one hub. `take` goes it whole; a door with a queue of its own goes it by steps."""
+
+    def __init__(self, intake: Intake, quarantine: Quarantine) -> None:
+        self._intake, self._quarantine = intake, quarantine
+
+    def take(self, delivery: Delivery, reported: Callable[[datetime], None] = lambda time: None) -> Taken:
+        """Translate a payload and take it in. reported: told of its own report time before. Raises Busy."""
+        translation = self.read(delivery)
+        if isinstance(translation, Taken):
+            return translation
+        if translation.reported_at is not None:
+            reported(translation.reported_at)
+        return self.conclude(delivery, translation, self._intake.take(translation.events))
+
+    def read(self, delivery: Delivery) -> Translation | Taken:
+        """What the payload says; where it cannot be read, what became of it."""
+        try:
+            return translated(delivery.connector, delivery.payload)
+        except PayloadError as error:
+            return Taken(refused=[error], lost=self._keep([delivery.refusal(error, delivery.payload)]))
+
+    def conclude(self, delivery: Delivery, translation: Translation, results: Sequence[Result]) -> Taken:
+        """What became of it: all of it is in the log, waits, or is kept in the quarantine."""
+        refused = [(result.error, result.event) for result in results if result.error is not None]
+        errors = [*(found.error for found in translation.rejected), *(error for error, _ in refused)]
+        kept = [delivery.refusal(found.error, found.payload, found.refs) for found in translation.rejected]
+        lost = self._keep([*kept, *_refusals(delivery, results, refused)])
+        return Taken(results=results, refused=errors, nothing=translation.nothing, wake=translation.wake, lost=lost)
+
+    def _keep(self, refusals: Sequence[Refusal]) -> bool:
+        """Keep them; whether one was too large to be kept."""
+        if refusals:
+            self._quarantine.keep(refusals)
+        return any(not 0 < len(refusal.payload) <= LARGEST_BYTES for refusal in refusals)
+
+
+def _refusals(
+    delivery: Delivery, results: Sequence[Result], refused: Sequence[tuple[PayloadError | Refused, Event]]
+) -> list[Refusal]:
+    """What to keep of the events that intake refused: the payload; where it is about several people or too large,
+    each event by itself, so that the erasure of one takes nothing of another."""
+    refs = {result.event.ref for result in results if result.event.ref is not None}
+    if refused and len(refs) <= 1 and len(delivery.payload) <= LARGEST_BYTES:
+        error, event = refused[0]
+        return [delivery.refusal(error, delivery.payload, refs, event.kind)]
+    return [Refusal.of_event(error, event) for error, event in refused]
+
+
+def translated(connector: Connector, payload: bytes) -> Translation:
+    """What a connector makes of a payload, looked over. Raises PayloadError, also where the connector fails."""
+    try:
+        translation = connector.translate(payload)
+    except PayloadError:
+        raise
+    except Exception as error:
+        raise PayloadError(f"the connector failed ({type(error).__name__}); tell its author") from None
+    for number, event in enumerate(translation.events):
+        if event.source != connector.source or event.kind not in connector.kinds:
+            raise PayloadError("the connector says what it may not; tell its author", path=f"events[{number}]")
+        if event.person is not None or (event.data.get("by") is not None and event.kind in _CONTROLS):
+            raise PayloadError("the connector names who it cannot know; tell its author", path=f"events[{number}]")
+    return translation

@@ -1,0 +1,260 @@
+"""Sources that are asked: resuming, backing off, showing how they stand; over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Town
+from hub.connector import Misuse, Settings, Unavailable
+from hub.fetching import Fetcher
+from hub.plugins import Plugins, Setting
+from hub.polling import FIRST_S, LEASE
+from sources import Source, install, source
+
+SECRET = "s3cret-of-the-source"
+
+
+def page(*ids: str, next: str | None = None, last: str = "end", status: str = "safe") -> Callable[[str], Any]:
+    records = [{"id": name, "user": "u1", "status": status} for name in ids]
+    return lambda path: (200, {}, json.dumps({"records": records, "next": next, "last": last}).encode())
+
+
+def failing(status: int, **headers: str) -> Callable[[str], Any]:
+    return lambda path: (status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
+
+
+def hung_up(path: str) -> Any:
+    return None
+
+
+def cut(path: str) -> Any:
+    return (200, {}, b'{"records": [], "last": "end"}', 10)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    install(monkeypatch, tmp_path / "path", "village")
+    towns: list[Town] = []
+
+    def open_(here: Source) -> Town:
+        settings = Settings(secrets={"token": SECRET})
+        plugins = Plugins({"village": Setting(url=here.url, every_s=60, settings=settings)})
+        town = Town(tmp_path / f"town{len(towns)}", plugins)
+        town.hub.init()
+        town.tell("person.enrolled", person="hanako", areas=["07202"])
+        town.tell("identity.linked", person="hanako", source="village", ref="u1")
+        towns.append(town)
+        return town
+
+    yield open_
+    for town in towns:
+        town.close()
+
+
+def ids(town: Town) -> list[str]:
+    rows = town.hub.audit.events(after=0)
+    return [row["id"] for row in rows if row["kind"] == "safety.answered"]
+
+
+def test_all_pages_are_taken_and_the_next_round_goes_on_where_it_was(opened: Any) -> None:
+    with source(page("a", "b", next="2"), page("c", last="3"), page("d", last="4")) as here:
+        town = opened(here)
+        first = town.hub.polling.ask("village")
+        town.reopen()
+        second = town.hub.polling.ask("village")
+    assert (first.pages, first.accepted, first.error) == (2, 3, None)
+    assert (second.pages, second.accepted) == (1, 1)
+    assert here.asked == ["/api/records?from=0", "/api/records?from=2", "/api/records?from=3"]
+    assert ids(town) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("failure", [failing(503), failing(500), hung_up, cut], ids=["503", "500", "gone", "cut"])
+def test_a_source_that_vanishes_in_the_middle_is_asked_again_from_there(opened: Any, failure: Any) -> None:
+    with source(page("a", next="2"), failure, page("b")) as here:
+        town = opened(here)
+        done = town.hub.polling.ask("village")
+        assert (done.pages, done.accepted) == (1, 1)
+        assert "the source" in done.error
+        again = town.hub.polling.ask("village")
+    assert (again.error, again.accepted) == (None, 1)
+    assert here.asked[1:] == ["/api/records?from=2"] * 2
+    assert ids(town) == ["a", "b"]
+
+
+def test_pages_that_come_twice_and_out_of_order_double_nothing(opened: Any) -> None:
+    with source(page("b", next="2"), page("a", "b", next="3"), page("a")) as here:
+        town = opened(here)
+        assert town.hub.polling.ask("village").accepted == 2
+    assert sorted(ids(town)) == ["a", "b"]
+
+
+def test_it_waits_twice_as_long_after_each_failure_and_once_it_works_no_more(opened: Any) -> None:
+    with source(failing(503), failing(503), failing(503), page("a")) as here:
+        town = opened(here)
+        waits = [town.hub.polling.ask("village").again_s for _ in range(3)]
+        assert [FIRST_S * 2**n <= wait <= FIRST_S * 2**n * 1.25 for n, wait in enumerate(waits)] == [True] * 3
+        [standing] = town.hub.polling.standings()
+        assert (standing.failures, standing.lag_s) == (3, None)
+        assert standing.error == "the source answers 503"
+        assert town.hub.polling.due_s("village") == pytest.approx(waits[2])
+        town.hub.polling.wake("village")
+        assert town.hub.polling.due_s("village") > 0, "a source that fails is not hurried"
+        assert town.hub.polling.ask("village").again_s == 60
+    [standing] = town.hub.polling.standings()
+    assert (standing.failures, standing.error, standing.lag_s) == (0, None, 0)
+    town.wait(timedelta(hours=2))
+    assert town.hub.polling.standings()[0].lag_s == 7200
+    town.hub.polling.wake("village")
+    assert town.hub.polling.due_s("village") == 0
+
+
+def test_it_waits_at_least_as_long_as_the_source_asks_for(opened: Any) -> None:
+    dated = failing(429, Retry_After="Mon, 01 Jun 2026 01:00:00 GMT", Date="Mon, 01 Jun 2026 00:00:00 GMT")
+    with source(failing(429, Retry_After="700"), dated) as here:
+        town = opened(here)
+        assert town.hub.polling.ask("village").again_s == 700
+        assert 3600 - 2 <= town.hub.polling.ask("village").again_s <= 3600
+
+
+def test_a_wrong_secret_is_told_without_the_secret(opened: Any) -> None:
+    with source(failing(401)) as here:
+        town = opened(here)
+        done = town.hub.polling.ask("village")
+    assert done.error == "the source answers 401: see the secret, and what it may do there"
+    assert here.headers[0]["x-token"] == SECRET
+    assert SECRET not in here.asked[0] + done.error
+
+
+def test_what_is_refused_of_a_page_is_kept_and_the_rest_goes_on(opened: Any) -> None:
+    with source(page("a", next="2", status="fine"), page("b")) as here:
+        town = opened(here)
+        done = town.hub.polling.ask("village")
+    assert (done.pages, done.accepted, done.refused) == (2, 1, 1)
+    [item] = town.hub.quarantine.items()
+    assert (item.via, item.source, item.path) == ("poll:village", "village", "status")
+
+
+def test_a_page_that_could_not_be_kept_is_not_passed_over(opened: Any) -> None:
+    def huge(path: str) -> Any:
+        return (200, {}, b'{"records": 1, "next": null, "last": "9", "more": "' + b"x" * 1024 * 1024 + b'"}')
+
+    with source(huge) as here:
+        town = opened(here)
+        done = town.hub.polling.ask("village")
+        town.hub.polling.ask("village")
+    assert "too large to be kept" in done.error
+    assert here.asked == ["/api/records?from=0"] * 2
+
+
+def test_a_connector_that_fails_harms_only_itself(opened: Any) -> None:
+    with source(lambda path: (200, {}, b"no JSON")) as here:
+        done = opened(here).hub.polling.ask("village")
+    assert done.error == "the connector failed (JSONDecodeError); tell its author"
+
+
+def test_of_two_processes_one_asks(opened: Any, tmp_path: Path) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(path: str) -> Any:
+        entered.set()
+        leave.wait(30)
+        return page("a")(path)
+
+    with source(slow) as here:
+        town = opened(here)
+        other = Town(town.folder, town.plugins)
+        other.clock.set(town.now)
+        asking = threading.Thread(target=town.hub.polling.ask, args=("village",))
+        asking.start()
+        assert entered.wait(30)
+        assert other.hub.polling.ask("village") is None
+        leave.set()
+        asking.join()
+        assert other.hub.polling.ask("village") is not None
+        other.close()
+
+
+def test_after_a_kill_another_process_goes_on_once_the_lease_is_over(opened: Any) -> None:
+    with source(page("a", next="2"), page("b")) as here:
+        town = opened(here)
+        assert town.hub.polling._lease("village") is not None, "as by a process that is killed now"
+        other = Town(town.folder, town.plugins)
+        other.clock.set(town.now)
+        assert other.hub.polling.ask("village") is None
+        other.wait(LEASE + timedelta(seconds=1))
+        assert other.hub.polling.ask("village").accepted == 2
+        other.close()
+
+
+def test_who_lost_the_lease_does_not_turn_the_state_back(opened: Any) -> None:
+    town: Town
+
+    def slow(path: str) -> Any:
+        other = Town(town.folder, town.plugins)
+        other.clock.set(town.now + LEASE * 2)
+        assert other.hub.polling.ask("village").accepted == 2
+        other.close()
+        return page("a", next="1")(path)
+
+    with source(slow, page("a", "b", last="9"), page("c")) as here:
+        town = opened(here)
+        assert town.hub.polling.ask("village") is None
+        town.wait(LEASE * 3)
+        town.hub.polling.ask("village")
+    assert here.asked[-1] == "/api/records?from=9"
+
+
+def test_it_runs_until_it_is_told_to_stop(opened: Any) -> None:
+    stop, rounds = threading.Event(), []
+    with source(page("a")) as here:
+        town = opened(here)
+
+        def told(done: Any) -> None:
+            rounds.append(done.name)
+            stop.set()
+
+        town.hub.polling.run(["village"], stop, told)
+    assert rounds == ["village"]
+
+
+def test_only_what_is_below_the_sources_url_is_asked() -> None:
+    with source(page("a")) as here:
+        fetch = Fetcher(here.url, [SECRET])
+        for path in (
+            "http://127.0.0.1:1/api/x",
+            f"{here.url}/../x",
+            f"{here.url}x",
+            "%2e%2e/x",
+            "https://example.com/",
+        ):
+            with pytest.raises(Misuse, match="below the source's url"):
+                fetch(path)
+        with pytest.raises(Misuse, match="a secret would stand in the address"):
+            fetch("x", params={"token": SECRET})
+        assert fetch(f"{here.url}/records").status == 200
+        fetch.close()
+    assert here.asked == ["/api/records"]
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with source(failing(302, Location="http://127.0.0.1:1/")) as here:
+        fetch = Fetcher(here.url)
+        with pytest.raises(Misuse, match="302"):
+            fetch("records")
+        fetch.close()
+
+
+def test_an_answer_that_does_not_end_is_given_up() -> None:
+    ticks = iter(range(0, 10_000, 100))
+    with source(lambda path: (200, {}, b"x" * 1_000_000)) as here:
+        fetch = Fetcher(here.url, monotonic=lambda: float(next(ticks)))
+        with pytest.raises(Unavailable, match="two minutes"):
+            fetch("records")
+        fetch.close()
