@@ -25,9 +25,9 @@ TROUBLES = ("limit", "down", "silent", "vanish", "reset", "garbled", "repeat", "
 class FakeCareyell:
     """The service. updates: its feed, in order. page: how many it gives at once. troubles: one for each request.
 
-    limit: 429 with Retry-After. down: 503. silent: no answer for `silence_s`. vanish: the connection ends in the middle of
-    the answer. reset: it ends before. garbled: half a page, told as a whole one. repeat: the page before comes along.
-    reorder: the updates of the page in another order. forgotten: 410, the cursor is too old.
+    limit: 429 with Retry-After. down: 503. silent: no answer for `silence_s`. reset: the connection ends before one.
+    vanish: it ends in the middle of one. garbled: half a page, told as a whole one. repeat: the page before comes
+    along. reorder: the page's updates in another order. forgotten: 410, the cursor is too old. Bytes: this body instead.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FakeCareyell:
         *,
         token: str,
         page: int = 3,
-        troubles: Iterable[str | None] = (),
+        troubles: Iterable[str | bytes | None] = (),
         silence_s: float = 1.0,
     ) -> None:
         self.updates, self.token, self.page, self.silence_s = list(updates), token, page, silence_s
@@ -93,10 +93,12 @@ class FakeCareyell:
                 return self._say(handler, 200, body[: len(body) // 2], {"Content-Length": str(len(body))})
             case "garbled":
                 return self._say(handler, 200, body[: len(body) // 2])
+            case bytes():
+                return self._say(handler, 200, trouble)
             case _:
                 return self._say(handler, 200, body)
 
-    def _written(self, start: int, size: int, trouble: str | None) -> bytes:
+    def _written(self, start: int, size: int, trouble: str | bytes | None) -> bytes:
         end = min(start + size, len(self.updates))
         updates = self.updates[max(0, start - size) if trouble == "repeat" else start : end]
         if trouble == "reorder":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,8 @@ from typing import Any
 from hub_connector_careyell import Careyell
 
 from conftest import Town
-from hub.hub import Hub
 from hub.intake import Result
-from hub.plugins import Plugins, Setting
+from hub.plugins import Plugins
 
 Shown = tuple[str, str, str, str]
 """Person, kind, event and what it says."""
@@ -22,33 +21,20 @@ Shown = tuple[str, str, str, str]
 class Home(Town):
     """A town whose hub has the connector, with what the operator set for it."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Setting] | None = None) -> None:
-        super().__init__(folder)
-        self.settings = settings
-        self.reopen()
+    def __init__(self, folder: Path, plugins: Plugins | None = None) -> None:
+        super().__init__(folder, plugins)
         self.hub.init()
-        self.tell(
-            "recipient.registered", recipient="clinic", areas=["*"], purposes=["medical"], **{"class": "hospital"}
-        )
+        clinic = {"recipient": "clinic", "class": "hospital", "areas": ["*"], "purposes": ["medical"]}
+        self.tell("recipient.registered", **clinic)
 
-    def reopen(self) -> Home:
-        self.close()
-        self.hub = Hub.open(self.url, self.clock, plugins=Plugins(self.settings))
-        return self
-
-    def welcome(self, person: str) -> None:
-        """Enrol a person who lets the clinic see their care."""
-        self.tell("person.enrolled", person=person, areas=["07202"])
-        self.tell(
-            "consent.granted",
-            person=person,
-            grant=f"g-{person}",
-            to={"recipient": "clinic"},
-            kinds=["care.*"],
-            purposes=["medical"],
-            modes=["normal"],
-            data="all",
-        )
+    def welcome(self, *persons: str) -> None:
+        """Enrol people who let the clinic see their care."""
+        grant = {"to": {"recipient": "clinic"}, "kinds": ["care.*"], "purposes": ["medical"], "modes": ["normal"]}
+        events = []
+        for person in persons:
+            events.append(self.event("person.enrolled", person=person, areas=["07202"]))
+            events.append(self.event("consent.granted", person=person, grant=f"g-{person}", data="all", **grant))
+        assert {result.status for result in self.hub.intake.take(events)} == {"accepted"}
 
     def link(self, ref: str, person: str) -> None:
         self.tell("identity.linked", person=person, source="careyell", ref=ref)
@@ -73,9 +59,9 @@ class Home(Town):
 
 
 @contextmanager
-def home(folder: Path, settings: Mapping[str, Setting] | None = None) -> Iterator[Home]:
+def home(folder: Path, plugins: Plugins | None = None) -> Iterator[Home]:
     """A home in an empty folder, closed at the end."""
-    opened = Home(folder, settings)
+    opened = Home(folder, plugins)
     try:
         yield opened
     finally:

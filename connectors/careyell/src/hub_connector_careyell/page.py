@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from decimal import Decimal
-from typing import Any
-
 from hub.connector import Event, PayloadError, Rejected, Translation
-from hub.connector.json import Field, read
+from hub.connector.json import Field, read, written
 from hub_connector_careyell import update
 from hub_connector_careyell.words import flag, listed
 
@@ -59,39 +54,4 @@ def _nothing(records: list[Field]) -> str:
 
 def _rejected(record: Field, sent_at: Field, error: PayloadError) -> Rejected:
     alone = {"format": FORMAT, "sent_at": sent_at.value, "updates": [record.value]}
-    return Rejected(error=error, payload=_written(alone).encode(), refs=update.people(record))
-
-
-class _Written(str):
-    """A piece of JSON."""
-
-    __slots__ = ()
-
-
-def _written(value: Any) -> str:
-    """JSON with the digits of its numbers as they came. Not recursive: what is rejected may be nested at will."""
-    done: list[str] = []
-    left: list[Any] = [value]
-    while left:
-        part = left.pop()
-        match part:
-            case _Written():
-                done.append(part)
-            case dict():
-                left += _reversed("{", ((f"{json.dumps(name)}:", inner) for name, inner in part.items()), "}")
-            case list():
-                left += _reversed("[", (("", inner) for inner in part), "]")
-            case Decimal():
-                done.append(str(part))
-            case _:
-                done.append(json.dumps(part))
-    return "".join(done)
-
-
-def _reversed(opening: str, pieces: Iterable[tuple[str, Any]], closing: str) -> list[Any]:
-    inner = [
-        piece
-        for number, (name, part) in enumerate(pieces)
-        for piece in (_Written(f"{',' if number else ''}{name}"), part)
-    ]
-    return [_Written(closing), *reversed(inner), _Written(opening)]
+    return Rejected(error=error, payload=written(alone), refs=update.people(record))
