@@ -27,7 +27,7 @@ class FakeCareyell:
 
     limit: 429 with Retry-After. down: 503. silent: no answer for `silence_s`. reset: the connection ends before one.
     vanish: it ends in the middle of one. garbled: half a page, told as a whole one. repeat: the page before comes
-    along. reorder: the page's updates in another order. forgotten: 410, the cursor is too old. Bytes: this body instead.
+    along. reorder: its updates in another order. forgotten: 410, the cursor is too old. Bytes: this body instead.
     """
 
     def __init__(

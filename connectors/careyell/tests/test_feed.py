@@ -100,14 +100,14 @@ def test_whatever_goes_wrong_at_every_second_request_the_same_is_there(
         assert disturbed.hub.quarantine.items() == []
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_in_any_storm_with_restarts_and_in_any_order_the_same_is_there(
     tmp_path: Path, undisturbed: list[list[Shown]], seed: int
 ) -> None:
     rng = Random(seed)
     feed = FEED + rng.sample(FEED, 6)
     rng.shuffle(feed)
-    troubles = [rng.choice((None, *TROUBLES)) for _ in range(rng.randint(8, 25))]
+    troubles = [rng.choice((None, *TROUBLES)) for _ in range(rng.randint(8, 20))]
     size = rng.randint(1, 5)
     with FakeCareyell(feed, token=TOKEN, page=size, troubles=troubles) as fake, town(tmp_path / "h", fake) as disturbed:
         asked_until_done(disturbed, restart=True)
