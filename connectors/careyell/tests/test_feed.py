@@ -138,7 +138,7 @@ def test_a_limit_is_kept_to_and_what_came_before_it_is_there(tmp_path: Path) -> 
     [
         b"",
         b"<html>busy</html>",
-        page().replace(b"careyell/1", b"careyell/2"),
+        page(next="c-1", more=False).replace(b"careyell/1", b"careyell/2"),
         page(next="c-1"),
         page(next="c-1", more="no"),
         page(next="", more=False),
