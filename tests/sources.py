@@ -94,6 +94,7 @@ class Source:
     answers: list[Callable[[str], Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     url: str = ""
 
 
@@ -107,7 +108,9 @@ def source(*answers: Callable[[str], Any]) -> Iterator[Source]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
+                here.bodies.append(body)
                 here.asked.append(self.path)
                 here.headers.append({name.lower(): value for name, value in self.headers.items()})
                 answer = here.answers[0] if len(here.answers) == 1 else here.answers.pop(0)
@@ -123,6 +126,8 @@ def source(*answers: Callable[[str], Any]) -> Iterator[Source]:
             self.end_headers()
             self.wfile.write(body[: cut[0]] if cut else body)
             self.close_connection = bool(cut)
+
+        do_POST = do_GET  # noqa: N815 -- the name that http.server asks for
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -29,6 +29,9 @@ TINY = Sizes(
     more=100,
 )
 
+SOURCES = ["cap", "careyell", "fhir", "jma", "myhazard", "pfif", "qualtrics", "shelters"]
+"""The connectors of ours; all of them make samples."""
+
 ROWS = [
     "schemas: validate and encode a ping",
     "schemas: decode a ping",
@@ -38,6 +41,7 @@ ROWS = [
     "tokens: check a new one, ES256",
     "tokens: check a new one, Ed25519",
     "tokens: know one that is kept",
+    *(f"connectors: {name}, translate and validate" for name in SOURCES),
     "enrol 5 persons in one call",
     "an emergency declared for all, and the next read: 20 persons",
     "append: batches of 40 pings",

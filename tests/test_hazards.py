@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from hub.errors import Misuse
-from hub.hazards import Report, Standing, conclude, emergency_id, load
+from hub.hazards import SCALES, Report, Standing, conclude, emergency_id, load, turn
 
 DEFAULT = (Path(__file__).parents[1] / "src" / "hub" / "hazard-policy.toml").read_bytes()
 POLICY = load(DEFAULT)
@@ -38,8 +39,19 @@ def flash(minute: int, **changes: Any) -> Report:
     return report(minute, "VXSE51", [{"area": None, "region": "252", "level": "6-"}], **changes)
 
 
+def warning(minute: int, levels: Mapping[str, str], hazard: str = "heavy_rain", **changes: Any) -> Report:
+    """A report of a chain that never ends: the warnings of a forecast area."""
+    areas = [{"area": area, "level": level} for area, level in levels.items()]
+    return report(minute, changes.pop("type_", "VPWW54"), areas, hazard=hazard, chain="070000", **changes)
+
+
 def cancelled(minute: int, type_: str = "VXSE53", **changes: Any) -> Report:
     return report(minute, type_, [], action="cancelled", **changes)
+
+
+def no_warning(minute: int, **changes: Any) -> Report:
+    """The forecast area's report that nothing is warned of any more."""
+    return warning(minute, dict.fromkeys((AIZU, KITAKATA, MISATO, BANDAI), "0"), **changes)
 
 
 def report(minute: int, type_: str, areas: list[dict[str, Any]], **changes: Any) -> Report:
@@ -54,7 +66,7 @@ def report(minute: int, type_: str, areas: list[dict[str, Any]], **changes: Any)
         "sent_at": None,
         "areas": areas,
     } | {name: value for name, value in changes.items() if name not in ("source", "id", "exercise")}
-    said = f"{type_}-{minute}-{data['action']}-{data['serial']}-{data['status']}"
+    said = f"{type_}-{data['hazard']}-{minute}-{data['action']}-{data['serial']}-{data['status']}"
     return Report(
         data=data,
         source=changes.get("source", "jma"),
@@ -112,9 +124,18 @@ class Hub:
     def ends_as(self) -> tuple[Any, ...]:
         return self.declared, self.until, self.proposed, self.proposed_until if self.proposed else None
 
+    def holds(self, time: datetime) -> tuple[Any, ...]:
+        """As `ends_as`, without what ended with its lease before `time`."""
+        declared, until, proposed, proposed_until = self.ends_as
+        over = until is not None and until <= time
+        lapsed = proposed_until is not None and proposed_until <= time
+        return *((None, None) if over or not declared else (declared, until)), *(
+            (None, None) if lapsed or not proposed else (proposed, proposed_until)
+        )
 
-def heard(reports: Iterable[Report]) -> Hub:
-    hub = Hub()
+
+def heard(reports: Iterable[Report], now: datetime = NOW) -> Hub:
+    hub = Hub(now)
     for one in reports:
         hub.hears(one)
     return hub
@@ -190,10 +211,180 @@ def test_separators_in_a_chain_or_a_source_make_no_two_chains_one() -> None:
     assert emergency_id(full(5, {}, source="a:b", chain="c")) != emergency_id(full(5, {}, source="a", chain="b:c"))
 
 
+def test_an_officer_can_read_the_id_of_a_chain_in_japanese() -> None:
+    chain = "渡島・檜山地方土砂災害警戒情報"
+    assert emergency_id(full(5, {}, hazard="landslide", chain=chain)) == f"landslide:jma:{chain}"
+    assert emergency_id(full(5, {}, chain="a b%:/\n")) == "earthquake:jma:a%20b%25%3A%2F%0A"
+
+
 def test_a_long_chain_still_gives_an_id() -> None:
     ids = {emergency_id(full(5, {}, chain=end * 500)) for end in "ab"}
     assert len(ids) == 2
     assert all(len(one) <= 200 for one in ids)
+
+
+# The other hazards
+
+DECLARES = {
+    **dict.fromkeys(("heavy_rain", "landslide", "flood", "storm", "snow", "waves", "surge"), ("5",)),
+    "tsunami": ("4", "5"),
+    "volcano": ("4", "5"),
+    "cap": ("extreme-immediate",),
+}
+PROPOSES = {
+    **dict.fromkeys(("heavy_rain", "landslide", "flood", "storm", "snow", "waves", "surge"), ("4",)),
+    "tsunami": (),
+    "volcano": ("3",),
+    "cap": ("extreme", "severe"),
+}
+
+
+@pytest.mark.parametrize(("hazard", "level"), [(h, level) for h in DECLARES for level in sorted(SCALES[h])])
+def test_a_level_declares_proposes_or_is_recorded_as_the_table_says(hazard: str, level: str) -> None:
+    source, lowest = ("cap", "none") if hazard == "cap" else ("jma", "0")
+    one = warning(5, {AIZU: level, KITAKATA: lowest}, hazard, source=source)
+    events = Hub().hears(one)
+    if level in DECLARES[hazard]:
+        wanted = ["emergency.declared"]
+    else:
+        wanted = ["emergency.proposed"] if level in PROPOSES[hazard] else []
+    assert kinds(events) == wanted
+    assert all(data["areas"] == [AIZU] and data["until"] == at(5) + LEASE for _, data in events)
+
+
+def test_the_policy_that_ships_knows_every_hazard_but_advisories() -> None:
+    assert set(POLICY.hazards) == {"earthquake", *DECLARES} == set(SCALES) - {"weather"}
+
+
+def test_a_place_that_is_outside_every_municipality_warned_of_is_not_touched() -> None:
+    hub = heard([warning(5, {AIZU: "5", KITAKATA: "3", MISATO: "2", BANDAI: "0"})])
+    assert (hub.declared, hub.proposed) == ([AIZU], [])
+
+
+def test_hazards_of_one_telegram_are_emergencies_of_their_own() -> None:
+    rain, storm = Hub(), Hub()
+    rain.hears(warning(5, {AIZU: "5"}, "heavy_rain"))
+    storm.hears(warning(5, {KITAKATA: "5"}, "storm"))
+    assert emergency_id(rain.reports[0]) != emergency_id(storm.reports[0])
+    assert (rain.declared, storm.declared) == ([AIZU], [KITAKATA])
+
+
+def test_a_part_of_a_municipality_that_is_warned_of_keeps_it_declared() -> None:
+    north = {"area": AIZU, "region": "0720201", "level": "5"}
+    south = {"area": AIZU, "region": "0720202", "level": "0"}
+    hub = heard([report(5, "VPWW54", [north, south], hazard="heavy_rain", chain="070000")])
+    assert hub.declared == [AIZU]
+    hub.hears(report(9, "VPWW54", [{**north, "level": "3"}, south], hazard="heavy_rain", chain="070000"))
+    assert hub.declared == []
+
+
+def test_two_forms_of_one_chain_at_one_minute_declare_once() -> None:
+    hub = heard([warning(5, {AIZU: "5"}, type_="VPWW53")])
+    assert hub.hears(warning(5, {AIZU: "5"}, type_="VPWW54")) == []
+    assert kinds(hub.hears(warning(9, {AIZU: "0"}, type_="VPWW53"))) == ["emergency.lifted"]
+
+
+def test_where_one_form_is_cancelled_the_other_still_stands_with_its_own_lease() -> None:
+    one = warning(5, {AIZU: "5"}, type_="VPWW53")
+    other = warning(65, {AIZU: "5", KITAKATA: "5"}, type_="VPWW54")
+    taken_back = warning(70, {}, type_="VPWW54", action="cancelled")
+    for order in permutations((one, other, taken_back)):
+        hub = heard(order)
+        assert (hub.declared, hub.until) == ([AIZU], at(5) + LEASE)
+
+
+def test_a_warning_that_is_lifted_by_level_ends_at_once() -> None:
+    hub = heard([warning(5, {AIZU: "5", BANDAI: "4"})])
+    assert kinds(hub.hears(no_warning(60, action="lifted"))) == ["emergency.lifted"]
+    assert (hub.declared, hub.proposed) == ([], [])
+
+
+# A chain that never ends
+
+
+def test_what_was_declared_long_ago_is_not_declared_again_by_another_flood() -> None:
+    year = 365 * 24 * 60
+    hub = heard([warning(5, {AIZU: "5"})], now=at(year))
+    hub.by_hand("emergency.declared", areas=[AIZU, "07203"], until=at(5) + LEASE)
+    hub.hears(warning(year, {KITAKATA: "5"}))
+    assert (hub.declared, hub.until) == ([KITAKATA], at(year) + LEASE)
+
+
+def test_a_warning_that_goes_on_after_a_silence_longer_than_its_lease_is_declared_anew() -> None:
+    hub = Hub(now=at(60 * 24 * 30))
+    hub.hears(warning(5, {AIZU: "5"}))
+    later = warning(5 + 80 * 60, {AIZU: "5"})
+    assert kinds(hub.hears(later)) == ["emergency.declared"]
+    assert (hub.declared, hub.until) == ([AIZU], later.data["reported_at"] + LEASE)
+
+
+@pytest.mark.parametrize(("level", "by_hand"), [("5", "emergency.lifted"), ("4", "emergency.rejected")])
+def test_an_officers_no_lasts_no_longer_than_the_lease_of_what_it_was_about(level: str, by_hand: str) -> None:
+    hub = Hub(now=at(60 * 24 * 30))
+    said = kinds(hub.hears(warning(5, {AIZU: level})))
+    hub.by_hand(by_hand)
+    assert hub.hears(warning(5 + 71 * 60, {AIZU: level})) == []
+    assert kinds(hub.hears(warning(5 + 144 * 60, {AIZU: level}))) == said
+
+
+def test_what_an_officer_extended_beyond_the_lease_ends_when_it_is_no_longer_warranted() -> None:
+    hub = Hub(now=at(60 * 24 * 30))
+    hub.hears(warning(5, {AIZU: "5"}))
+    hub.by_hand("emergency.declared", areas=[AIZU, "07203"], until=at(60 * 24 * 20))
+    hub.hears(warning(60 * 24 * 10, {KITAKATA: "5"}))
+    assert (hub.declared, hub.until) == (["07203", KITAKATA], at(60 * 24 * 20))
+
+
+def test_an_old_report_that_comes_after_the_lease_changes_nothing() -> None:
+    hub = Hub(now=at(60 * 24 * 30))
+    hub.hears(warning(600, {AIZU: "5"}))
+    hub.by_hand("emergency.declared", areas=[AIZU], until=at(30))
+    assert hub.hears(warning(60, {KITAKATA: "5"})) == []
+    assert hub.declared == [AIZU]
+
+
+def some_chain(random: Random) -> list[Report]:
+    """Warnings up and down, in two forms, corrected, cancelled, drilled; some of one minute, some months apart."""
+    minute, chain = 0, []
+    for number in range(random.randint(4, 9)):
+        minute += random.choice((0, 0, 7, 60, 600, 60 * 80, 60 * 24 * 90))
+        type_ = random.choice(("VPWW53", "VPWW54"))
+        action = random.choices(("issued", "amended", "cancelled", "lifted"), (6, 1, 2, 1))[0]
+        levels = {area: random.choice("001345") for area in (AIZU, KITAKATA, MISATO, BANDAI)}
+        drill = random.random() < 0.1
+        changes = {"exercise": True, "status": "exercise"} if drill else {}
+        sent_at = at(minute) + timedelta(seconds=number)
+        chain.append(
+            warning(minute, levels, type_=type_, action=action, sent_at=sent_at, id=f"r{number}", **changes)
+            if action != "cancelled"
+            else warning(minute, {}, type_=type_, action=action, sent_at=sent_at, id=f"r{number}", **changes)
+        )
+    return chain
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_any_chain_ends_in_the_same_state_whatever_the_order_and_however_often_it_arrives(seed: int) -> None:
+    random = Random(seed)
+    chain = some_chain(random)
+    now = random.choice((at(0) + timedelta(days=900), NOW))
+    end = min(now, max(one.data["reported_at"] for one in chain))
+    in_order = heard(chain, now).holds(end)
+    for _ in range(4):
+        shuffled = random.sample(chain, len(chain))
+        assert heard(shuffled, now).holds(end) == in_order
+        assert heard([*shuffled, *random.choices(chain, k=4)], now).holds(end) == in_order
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_the_newest_report_of_each_turn_is_all_that_a_chain_is_judged_by(seed: int) -> None:
+    random = Random(seed)
+    chain = some_chain(random)
+    hub = Hub()
+    for number, one in enumerate(chain):
+        newest = {found[:2]: r for r in sorted(chain[:number], key=lambda r: turn(r) or ()) if (found := turn(r))}
+        assert len(newest) <= 4
+        few = conclude(POLICY, one, list(newest.values()), hub.standing, hub.now)
+        assert few == hub.hears(one)
 
 
 # Exercises, tests, foreign sources
@@ -222,7 +413,7 @@ def test_a_source_that_the_policy_does_not_name_declares_nothing() -> None:
 
 
 def test_a_hazard_that_the_policy_does_not_name_declares_nothing() -> None:
-    assert Hub().hears(full(5, {AIZU: "7"}, hazard="flood")) == []
+    assert Hub().hears(full(5, {AIZU: "7"}, hazard="meteor")) == []
 
 
 def test_a_drill_of_the_same_id_is_left_alone() -> None:
@@ -578,6 +769,51 @@ def test_a_mistake_in_the_policy_is_named_by_its_path(old: bytes, new: bytes, pa
     comments, section, rest = DEFAULT.partition(b"[hazards.earthquake]")
     with pytest.raises(Misuse) as caught:
         load(comments + (section + rest).replace(old, new, 1))
+    assert path in str(caught.value)
+
+
+SEVERAL = b"""
+[[hazards.flood]]
+sources = ["jma"]
+declares = ["5"]
+proposes = ["4"]
+lease_h = 72
+
+[[hazards.flood]]
+sources = ["river-office", "town"]
+declares = []
+proposes = ["3", "4", "5"]
+lease_h = 6
+"""
+
+
+def test_a_hazard_has_other_terms_where_another_source_reports_it() -> None:
+    policy = load(SEVERAL)
+    said = {
+        source: [
+            (kind, data["until"])
+            for kind, data in conclude(policy, warning(5, {AIZU: "5"}, "flood", source=source), [], None, NOW)
+        ]
+        for source in ("jma", "river-office", "town", "someone")
+    }
+    asked = [("emergency.proposed", at(5) + timedelta(hours=6))]
+    declared = [("emergency.declared", at(5) + LEASE)]
+    assert said == {"jma": declared, "river-office": asked, "town": asked, "someone": []}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        (b'"river-office", "town"', b'"town", "jma"', "hazards.flood[1].sources:"),
+        (b'"3", "4", "5"', b'"3", "6"', "hazards.flood[1].proposes[1]:"),
+        (b"lease_h = 72", b"lease = 72", "hazards.flood[0].lease:"),
+        (b"[[hazards.flood]]", b"[[hazards.floods]]", "hazards.floods:"),
+    ],
+)
+def test_a_mistake_in_one_of_several_tables_is_named_by_its_path(old: bytes, new: bytes, path: str) -> None:
+    assert old in SEVERAL
+    with pytest.raises(Misuse) as caught:
+        load(SEVERAL.replace(old, new, 1))
     assert path in str(caught.value)
 
 

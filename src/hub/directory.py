@@ -181,11 +181,18 @@ class Directory:
         return rows
 
     def places(
-        self, kind: str, *, area: str | None = None, time: datetime | None = None, history: bool = False
+        self,
+        kind: str,
+        *,
+        area: str | None = None,
+        time: datetime | None = None,
+        on: datetime | None = None,
+        history: bool = False,
     ) -> list[Row]:
         """The facts of places of a kind (R22), newest of each place first; `time`: as known then.
 
-        area: only those that lie in the area, as far as they say where they are. history: every one.
+        area: only those that lie in the area, as far as they say where they are. on: how things stood then, by all
+        that is known. history: every one; otherwise without those that a list, once whole, no longer names.
         Raises PayloadError for a kind that is about persons.
         """
         schema = self._log.schemas.newest(kind)
@@ -197,12 +204,14 @@ class Directory:
             terms = standing.city.kinds.get(kind)
             if terms is None:
                 return []
-            positions = self._views.facts.of_place(connection, terms, position)
-            if not history:
-                positions = self._views.facts.newest_of_place(connection, terms, position)
+            if history:
+                positions = self._views.facts.of_place(connection, terms, position, by=on)
+            else:
+                positions = self._views.facts.newest_of_place(connection, terms, position, by=on)
             entries = self._log.read(connection, positions)
             cover = standing.city.cover((area,)) if area else None
         found = [entry for at in positions if isinstance(entry := entries[at], Entry)]
+        found = found if history else _still_listed(found)
         return [_place(entry) for entry in found if cover is None or any(map(cover.covers, _codes(entry)))]
 
 
@@ -229,6 +238,30 @@ def _kind(kind: Kind) -> Row:
         "schema": kind.schema,
         "schema_sha256": kind.sha256,
     }
+
+
+def _still_listed(newest: list[Entry]) -> list[Entry]:
+    """Without what stands in a list that has since come out whole without it.
+
+    newest: the newest fact of each place, newest first. An issue of a list is what has one `occurred_at`; it is whole
+    where as many places as it counts (`listed`) are known from it or from a later issue. One that is not whole, as
+    when a row of it could not be read, ends nothing: nobody knows whom it leaves out.
+    """
+    issues: dict[Any, dict[Any, list[Entry]]] = {}
+    for entry in newest:
+        event = entry.event
+        if event.data.get("listed") is not None:
+            of = (event.source, event.data["list"], event.exercise)
+            issues.setdefault(of, {}).setdefault(event.occurred_at, []).append(entry)
+    ended: set[int] = set()
+    for older in issues.values():
+        known, whole = 0, False
+        for entries in older.values():
+            if whole:
+                ended.update(entry.position for entry in entries)
+            known += len(entries)
+            whole = whole or known >= max(entry.event.data["listed"] for entry in entries)
+    return [entry for entry in newest if entry.position not in ended]
 
 
 def _place(entry: Entry) -> Row:

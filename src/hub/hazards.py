@@ -4,17 +4,19 @@
                                                      +--> what the hub appends, in the same transaction
     the emergency as it stands, officers included ---+
 
-Pure. An emergency is of one hazard and one chain of reports (JMA's EventID). What a chain warrants is
-what its newest report says of municipalities, newest by report time and then serial, never by arrival:
-so a late one changes nothing newer, and any order of arrival ends in the same state. Reports that name
+Pure. An emergency is of one hazard and one chain of reports (JMA's EventID; a forecast area's warnings). What a
+chain warrants is what its newest report says of municipalities, newest by report time and then serial, never by
+arrival: so a late one changes nothing newer, and any order of arrival ends in the same state. Reports that name
 no municipality (VXSE51) say nothing here and undo nothing; a cancellation (取消) takes back the reports
-of its own type up to it. What is not actual (訓練, 試験) is left out altogether.
+of its own type up to it. What is not actual (訓練, 試験) is left out altogether. So of a chain that never ends two
+reports of each type count (`turn`), however long it is.
 
 An officer's hand stays. A report changes the emergency only by what it changes in what the chain
 warrants: a municipality that an officer took out, by lifting or by declaring again without it, comes
 back only when a report newly warrants it, having not warranted it before; one that an officer added
 stays until an officer ends it; one that was confirmed stays while it is warranted at all. A later
-`until` set by hand stays; an earlier one gives way to the next report, as lifting is what ends it.
+`until` set by hand stays; an earlier one gives way to the next report, as lifting is what ends it. All that ends
+with the lease: a report after it begins anew, with what it warrants itself.
 """
 
 from __future__ import annotations
@@ -22,17 +24,30 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from hub.errors import Misuse
 
+KIND = "hazard.reported"
+
+_WARNINGS = frozenset(("0", "1", "2", "3", "4", "5"))
 SCALES: Mapping[str, frozenset[str]] = {
     "earthquake": frozenset(("0", "1", "2", "3", "4", "5-", "5-?", "5+", "6-", "6+", "7")),
+    "cap": frozenset(("extreme-immediate", "extreme", "severe", "moderate", "minor", "unknown", "none")),
+    "volcano": _WARNINGS | {"eruption"},
+    **dict.fromkeys(
+        ("tsunami", "heavy_rain", "landslide", "flood", "storm", "snow", "waves", "surge", "weather"), _WARNINGS
+    ),
 }
-"""The levels that each hazard's reports can have, so that `5強` in a policy is an error, not a silence."""
+"""The levels that each hazard's reports can have, so that `5強` in a policy is an error, not a silence.
+
+`eruption` is 噴火速報, which has no level yet. `weather`: advisories on thunder, fog and the like. `cap`: an alert of
+the Common Alerting Protocol, whatever its hazard; `extreme-immediate` is what is Extreme, Observed or Likely, and
+Immediate.
+"""
 
 _KEYS = ("sources", "declares", "proposes", "lease_h")
 _MAX_LEASE_H = 720
@@ -45,7 +60,7 @@ Concluded = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What the policy says of one hazard; the fields are those of the file."""
+    """What the policy says of one hazard as these sources report it; the fields are those of the file."""
 
     sources: frozenset[str]
     declares: frozenset[str]
@@ -58,7 +73,11 @@ class HazardPolicy:
     """The policy file, read. `sha256` is of its bytes, in lower-case hexadecimal."""
 
     sha256: str
-    hazards: Mapping[str, Terms]
+    hazards: Mapping[str, Sequence[Terms]]
+
+    def terms(self, hazard: str, source: str) -> Terms | None:
+        """What counts for a hazard of one source; None where the file does not name them."""
+        return next((terms for terms in self.hazards.get(hazard, ()) if source in terms.sources), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,14 +134,27 @@ def load(text: bytes) -> HazardPolicy:
     hazards = said.get("hazards")
     if not isinstance(hazards, dict):
         raise _wrong("hazards", "is missing, or is no table")
-    terms = {name: _terms(table, name) for name, table in hazards.items()}
+    terms = {name: _hazard_terms(said, name) for name, said in hazards.items()}
     return HazardPolicy(sha256=hashlib.sha256(text).hexdigest(), hazards=terms)
 
 
-def _terms(table: object, name: str) -> Terms:
+def _hazard_terms(said: object, name: str) -> tuple[Terms, ...]:
+    """Of one table, or of several that name other sources."""
     path = f"hazards.{name}"
     if name not in SCALES:
         raise _wrong(path, f"is no hazard that declares; known: {', '.join(sorted(SCALES))}")
+    if not isinstance(said, list):
+        return (_terms(said, name, path),)
+    terms: list[Terms] = []
+    for index, table in enumerate(said):
+        found = _terms(table, name, f"{path}[{index}]")
+        if any(found.sources & other.sources for other in terms):
+            raise _wrong(f"{path}[{index}].sources", "names a source that stands in a table before it")
+        terms.append(found)
+    return tuple(terms)
+
+
+def _terms(table: object, name: str, path: str) -> Terms:
     if not isinstance(table, dict):
         raise _wrong(path, "is no table")
     _only(table, _KEYS, f"{path}.")
@@ -168,13 +200,18 @@ def emergency_id(report: Report) -> str:
     """The id of the emergency that the report's chain declares, the same for all its reports.
 
     `earthquake:jma:20260602090312`. Hazard, source and chain are in it, since JMA uses one EventID for an
-    earthquake and its tsunami. A chain too long for an id is replaced by its hash.
+    earthquake and its tsunami. A chain too long for an id is replaced by its hash. Letters of any script stand as
+    they are, for the officer who reads `landslide:jma:福島県土砂災害警戒情報`.
     """
-    hazard, source, chain = (quote(part, safe="") for part in (_hazard(report), report.source, _chain(report)))
+    hazard, source, chain = (_escaped(part) for part in (_hazard(report), report.source, _chain(report)))
     plain = f"{hazard}:{source}:{chain}"
     if len(plain) <= _ID_LENGTH:
         return plain
     return f"{hazard}:sha256:{hashlib.sha256(plain.encode()).hexdigest()}"
+
+
+def _escaped(part: str) -> str:
+    return "".join(letter if letter.isalnum() or letter == "・" else quote(letter, safe="") for letter in part)
 
 
 def conclude(
@@ -186,17 +223,17 @@ def conclude(
 ) -> list[Concluded]:
     """The emergency events that `report` causes: (kind, data), to be appended in this order after it.
 
-    earlier: the reports that stand before it in the log, at least those of the chain, in any order; others
-    are left out here. standing: the emergency `emergency_id(report)`, None where no event has named it.
-    now: the `recorded_at` of the report; a report from the future counts as reported then, lest its lease
-    never end. One whose lease is over yields what it would have in its time (R1a: without effect).
+    earlier: of the reports that stand before it in the log at least the newest of each `turn` in the chain, in any
+    order; those of other chains are left out here. standing: the emergency `emergency_id(report)`, None where no
+    event has named it. now: the `recorded_at` of the report; a report from the future counts as reported then,
+    lest its lease never end. One whose lease is over yields what it would have in its time (R1a: without effect).
 
     Empty where the report changes nothing: what is not actual, below the levels, old, or of a source or
     hazard that the policy does not name. A renewed lease is a change. Where an exercise has the id, nothing
     (R1a).
     """
-    terms = policy.hazards.get(_hazard(report))
-    if terms is None or report.source not in terms.sources or not _actual(report):
+    terms = policy.terms(_hazard(report), report.source)
+    if terms is None or not _actual(report):
         return []
     if standing is not None and standing.exercise:
         return []
@@ -206,25 +243,43 @@ def conclude(
     before = _warranted(terms, chain, now) if standing is not None else _NOTHING
     if after == before:
         return []
+    standing = standing or Standing()
+    time = min(report.data["reported_at"], now)
+    if ended := standing.until is not None and standing.until <= time:
+        standing = replace(standing, areas=(), until=None)
+    anew = ended or (before.until is not None and before.until <= time)
     hashes = {"policy_sha256": policy.sha256, "cause": report.id}
     return [
         (f"emergency.{kind}", {"emergency": emergency, **data, **hashes})
-        for kind, data in _changes(before, after, standing or Standing(), _hazard(report))
+        for kind, data in _changes(before, after, standing, _hazard(report), anew=anew)
     ]
 
 
-def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: str) -> list[Concluded]:
-    """From what stands to what shall stand.
+def turn(report: Report) -> tuple[str, bool, Order] | None:
+    """What a report can be in its chain: the newest of its type that says something, or the newest that cancels.
+
+    Type, whether it cancels, and what orders it; None where it says nothing here. Of each type and turn only the newest
+    can decide what the chain warrants: who cancels the newest of a type cancels the older ones with it.
+    """
+    if not _actual(report):
+        return None
+    cancels = report.data["action"] == "cancelled"
+    return (report.data["report"], cancels, _order(report)) if cancels or _says(report) else None
+
+
+def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: str, *, anew: bool) -> list[Concluded]:
+    """From what stands to what shall stand. anew: the lease of what was warranted is over, so that all of it is new.
 
     A declaration or a lifting closes the proposal before it, so a proposal that stays open comes after it,
     again. It names what is declared as well, so that confirming it amends the emergency and ends nothing.
     """
     current = frozenset(standing.areas)
+    known = _NOTHING if anew else before
     withdrawn = (before.declares - after.declares) | (before.proposes - after.all)
-    declared = (current - withdrawn) | (after.declares - before.declares)
+    declared = (current - withdrawn) | (after.declares - known.declares)
     asked = current | frozenset(standing.proposed)
-    proposed = (after.proposes & asked | after.proposes - before.all) - declared
-    until = _until(declared, after, standing)
+    proposed = (after.proposes & asked | after.proposes - known.all) - declared
+    until = _until(declared, before, after, standing)
     closes = bool(standing.proposed) and not proposed
 
     changes: list[Concluded] = []
@@ -237,19 +292,20 @@ def _changes(before: _Warranted, after: _Warranted, standing: Standing, hazard: 
     return changes
 
 
-def _until(declared: frozenset[str], after: _Warranted, standing: Standing) -> datetime | None:
-    """The newest report's lease, or the later one that stands; who warrants none of it renews nothing."""
+def _until(declared: frozenset[str], before: _Warranted, after: _Warranted, standing: Standing) -> datetime | None:
+    """The newest report's lease, or the later one that an officer set; who warrants none of it renews nothing."""
     if not declared:
         return after.until
     if not declared & after.all:
         return standing.until
-    leases = (after.until, standing.until if standing.areas else None)
+    by_hand = standing.areas and standing.until != before.until
+    leases = (after.until, standing.until if by_hand else None)
     return max(lease for lease in leases if lease is not None)
 
 
 def _warranted(terms: Terms, chain: Sequence[Report], now: datetime) -> _Warranted:
     """What the actual reports of one chain come to, whatever the order in which they are given."""
-    cancelled: dict[str, _Order] = {}
+    cancelled: dict[str, Order] = {}
     for report in sorted(chain, key=_order):
         if report.data["action"] == "cancelled":
             cancelled[report.data["report"]] = _order(report)
@@ -264,7 +320,7 @@ def _warranted(terms: Terms, chain: Sequence[Report], now: datetime) -> _Warrant
     return _Warranted(declares=declares, proposes=proposes - declares, until=until)
 
 
-def _taken_back(report: Report, cancelled: Mapping[str, _Order]) -> bool:
+def _taken_back(report: Report, cancelled: Mapping[str, Order]) -> bool:
     last = cancelled.get(report.data["report"])
     return last is not None and _order(report) < last
 
@@ -284,10 +340,11 @@ def _places(report: Report, levels: frozenset[str]) -> frozenset[str]:
     return frozenset(area["area"] for area in areas if area.get("area") and area["level"] in levels)
 
 
-_Order = tuple[datetime, int, datetime, int, str]
+Order = tuple[datetime, int, datetime, int, str]
+"""What says which of two reports is newer: of report time, serial, time of sending, action, id."""
 
 
-def _order(report: Report) -> _Order:
+def _order(report: Report) -> Order:
     """Report time, then serial; then what tells the rest apart, and never arrival.
 
     JMA's report times are whole minutes and some telegrams have no serial: the time of sending decides,

@@ -44,20 +44,20 @@ from hub.events import (
     To,
     control,
 )
-from hub.hazards import HazardPolicy
+from hub.hazards import HazardPolicy, Report
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.policy import ALL, City, Policy
 from hub.rules import mode_of
 from hub.schemas import Kind
-from hub.views import links
+from hub.views import chains, links
 from hub.views.views import Change, Views
 from hub.waiting import Keeping, Waiting
 
 HUB = "hub"
 """The source of what the hub appends itself."""
 
-HAZARD = "hazard.reported"
+HAZARD = hazards.KIND
 OVERRIDE_LONGEST = timedelta(hours=72)
 _AT_ONCE = 1_000
 
@@ -212,6 +212,7 @@ class _Batch:
         self._known: dict[bytes, int] = {}
         self._links: dict[bytes, int | None] = {}
         self._asked: set[bytes] = set()
+        self._reports: dict[int, Entry] = {}
         self._changes_of_links = -1
         self.keeping = Keeping(log, append.connection, append.now)
 
@@ -249,8 +250,12 @@ class _Batch:
             self._check(prepared, subject)
         except (PayloadError, Refused) as error:
             return Result(event=event, status="refused", error=error)
+        if event.kind != HAZARD:
+            return Result(event=event, status="accepted", position=self._add(prepared, subject).position)
+        earlier = self._earlier(prepared.event)
         entry = self._add(prepared, subject)
-        caused = self._conclude(entry) if event.kind == HAZARD else ()
+        self._reports[entry.position] = entry
+        caused = self._conclude(entry, earlier)
         return Result(event=event, status="accepted", position=entry.position, caused=caused)
 
     def _add(self, prepared: _Prepared, subject: int | None) -> Entry:
@@ -379,11 +384,10 @@ class _Batch:
         if event.kind not in self._change.city.kinds:
             raise Refused("this kind was not introduced here", rule="R8", kind=event.kind)
 
-    def _conclude(self, entry: Entry) -> tuple[Entry, ...]:
+    def _conclude(self, entry: Entry, earlier: Sequence[Report]) -> tuple[Entry, ...]:
         """Append what the hazard policy concludes from a report (DESIGN: which hazards declare)."""
-        report = _report(entry)
+        report = chains.report_of(entry)
         emergency = hazards.emergency_id(report)
-        earlier = [_report(found) for found in self._earlier(entry)]
         standing = _standing(self._change.city, emergency)
         concluded = hazards.conclude(self._policy, report, earlier, standing, self._append.now)
         caused = []
@@ -401,17 +405,13 @@ class _Batch:
             caused.append(self._add(prepared, None))
         return tuple(caused)
 
-    def _earlier(self, entry: Entry) -> list[Entry]:
-        """The reports of the same chain before this one."""
-        self._change.flush()
-        terms = self._change.city.kinds[HAZARD]
-        variant = self._views.facts.variant(entry.event.data, terms)
-        positions = self._views.facts.of_place(self._append.connection, terms, entry.position, variant)
-        positions = [position for position in positions if position != entry.position]
-        here = {found.position: found for found in self._change.here.values()}
-        stored = self._log.read(self._append.connection, [p for p in positions if p not in here])
-        found = [here.get(p) or stored[p] for p in positions]  # type: ignore[call-overload]
-        return [e for e in found if isinstance(e, Entry) and e.event.data["chain"] == entry.event.data["chain"]]
+    def _earlier(self, event: Event) -> list[Report]:
+        """The reports that decide what the chain of `event` warrants so far; never more than two of a type."""
+        asked = Report(data=event.data, source=event.source, id=event.id, exercise=event.exercise)
+        positions = chains.deciding(self._append.connection, self._log, asked)
+        stored = self._log.read(self._append.connection, [p for p in positions if p not in self._reports])
+        found = [self._reports.get(position) or stored[position] for position in positions]
+        return [chains.report_of(entry) for entry in found if isinstance(entry, Entry)]
 
 
 def _printable(kind: object) -> str:
@@ -426,11 +426,6 @@ def _printable(kind: object) -> str:
 
 def _claim_path(event: Event) -> str:
     return {"consent.granted": "grant", "override.opened": "override"}.get(event.kind, "person")
-
-
-def _report(entry: Entry) -> hazards.Report:
-    event = entry.event
-    return hazards.Report(data=event.data, source=event.source, id=event.id, exercise=event.exercise)
 
 
 def _standing(city: City, emergency: str) -> hazards.Standing | None:

@@ -76,6 +76,10 @@ def _json(payload: bytes) -> Iterator[Spoilt]:
         for value in values:
             yield Spoilt(f"{where} = {type(value).__name__}", _with(said, steps, value), field=True)
         yield Spoilt(f"{where} taken out", _with(said, steps, _GONE), field=True)
+    if isinstance(said, dict):
+        for name, value in said.items():
+            if isinstance(value, list):
+                yield Spoilt(f"{name} is empty, and a field more", _with({**said, PLANTED: PLANTED}, (name,), []))
     yield Spoilt("a field more", _with(said, (*leaves[0][:-1], PLANTED), 1) if leaves else payload)
 
 

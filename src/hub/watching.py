@@ -1,7 +1,7 @@
 """What a call does besides computing: files, network, processes, threads, the clock, chance.
 
-Python's own audit events tell of the first four, in every thread; a profile of the call tells of clock and chance.
-What an import does is left out.
+Python's own audit events tell of files, network and processes, in every thread; a profile of the call tells of the
+rest. What an import does is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ _EVENTS = {
     "urllib.": "uses the network",
     "subprocess.": "starts a process",
     "_posixsubprocess.": "starts a process",
-    "_thread.start": "starts a thread",
     "sqlite3.": "opens a database",
 }
 _CLOCK = frozenset({"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "localtime", "gmtime", "ctime"})
@@ -74,6 +73,8 @@ def _profile(frame: FrameType, event: str, arg: Any) -> None:
     qualified = getattr(arg, "__qualname__", "")
     if (module == "time" and name in _CLOCK) or qualified in _CLASSES:
         _note(frame, f"asks the clock ({qualified})")
+    elif name == "start_new_thread":
+        _note(frame, "starts a thread")
     elif name in _CHANCE and (module in ("posix", "nt", "_random") or "Random" in qualified):
         _note(frame, f"asks chance ({name})")
 

@@ -86,7 +86,9 @@ def test_a_signature_opens_no_other_door(home: tuple[Town, Client]) -> None:
 
 
 def test_without_the_secret_the_door_is_closed(plugins: Plugins, tmp_path: Path) -> None:
-    town = Town(tmp_path / "other", Plugins({"village": Setting(settings=Settings(secrets={"token": "token-of-the-source"}))}))
+    town = Town(
+        tmp_path / "other", Plugins({"village": Setting(settings=Settings(secrets={"token": "token-of-the-source"}))})
+    )
     town.hub.init()
     with served().over(town.hub) as client:
         assert send(client, body(), signature(body(), "")).status == 401

@@ -1,6 +1,6 @@
-"""The connector `jma`: telegrams of our own making with what they must give, hostile ones, and JMA's own.
+"""The connector `jma`: the dispatch, earthquakes, and telegrams that are hostile or none.
 
-`python test_jma.py` writes the goldens anew; read the difference before you keep it.
+What each golden gives is judged by test_conformance.py, JMA's own telegrams by test_jma_data.py.
 """
 
 from __future__ import annotations
@@ -13,18 +13,13 @@ from typing import Any
 
 import pytest
 
-from hub.connector import Connector, Translation
+from hub.connector import Translation
 from hub.errors import PayloadError
-from hub.schemas import Schemas
-from hub_connector_jma import JMA
+from hub_connector_jma import JMA, READS
+from hub_connector_jma.titles import UNREAD
 
 HERE = Path(__file__).parent
 TELEGRAMS = HERE.parent / "goldens"
-REPOSITORY = HERE.parents[2]
-JMA_DATA = REPOSITORY.parent / "shared" / "data" / "1-jma"
-SCHEMA = REPOSITORY / "schemas" / "avro" / "hazard.reported.1.avsc"
-
-OWN = sorted(TELEGRAMS.glob("*.xml"))
 FULL = (TELEGRAMS / "02-full.xml").read_text()
 
 
@@ -63,27 +58,6 @@ def refusal(payload: bytes) -> PayloadError:
     return caught.value
 
 
-def test_it_is_a_connector() -> None:
-    assert isinstance(JMA(), Connector)
-
-
-@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
-def test_a_telegram_gives_what_its_golden_says(path: Path) -> None:
-    golden = json.loads(path.with_suffix(".json").read_text())
-    assert shown(JMA().translate(path.read_bytes())) == golden
-
-
-@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
-def test_every_event_fits_the_schema_of_its_kind(path: Path) -> None:
-    kind = Schemas([(SCHEMA.name, SCHEMA.read_bytes())]).newest("hazard.reported")
-    assert kind is not None
-    for event in JMA().translate(path.read_bytes()).events:
-        again = kind.decode(kind.encode(event.data))
-        assert {name: again[name] for name in event.data if name != "areas"} == {
-            name: value for name, value in event.data.items() if name != "areas"
-        }
-
-
 def test_municipalities_have_five_digits_and_the_level_that_was_observed() -> None:
     (event,) = JMA().translate(FULL.encode()).events
     levels = {area["area"]: area["level"] for area in event.data["areas"]}
@@ -111,6 +85,14 @@ def test_a_flash_report_names_regions_and_no_municipality() -> None:
         (None, "250"),
         (None, "251"),
     ]
+
+
+def test_a_flash_report_that_is_cancelled_has_only_a_sentence_in_its_body() -> None:
+    flash = (TELEGRAMS / "01-flash.xml").read_text().replace("<InfoType>発表", "<InfoType>取消")
+    data = first_data(
+        re.sub(r"<Intensity>.*</Intensity>", "<Text>取り消します。</Text>", flash, flags=re.DOTALL).encode()
+    )
+    assert (data["action"], data["areas"], "max_level" in data) == ("cancelled", [], False)
 
 
 def test_the_parts_of_a_divided_municipality_have_its_five_digits() -> None:
@@ -173,7 +155,7 @@ def test_a_telegram_that_says_something_else_is_another_event(change: tuple[str,
         (("<EventID>20260602090012<", "<EventID>20260602 090012<"), "Head/EventID"),
         (("<EventID>", "<EventID>1</EventID><EventID>"), "Head/EventID"),
         (("<InfoType>発表</InfoType>", ""), "Head/InfoType"),
-        (("<InfoType>発表", "<InfoType>遅延"), "Head/InfoType"),
+        (("<InfoType>発表", "<InfoType>延期"), "Head/InfoType"),
         (("<Serial>1</Serial>", ""), "Head/Serial"),
         (("<Serial>1<", "<Serial>" + "9" * 5000 + "<"), "Head/Serial"),
         (("<InfoKind>地震情報<", "<InfoKind>震度速報<"), "Head/InfoKind"),
@@ -271,10 +253,11 @@ def test_a_target_time_that_is_nil_is_left_out() -> None:
 
 def test_an_error_names_no_value() -> None:
     secret = "山田花子"
-    for tag in ("Status", "EventID", "InfoType", "Serial", "InfoKind", "ReportDateTime", "MaxInt"):
+    for tag in ("Status", "InfoType", "Serial", "InfoKind", "ReportDateTime", "MaxInt"):
         payload = re.sub(rf"<{tag}>[^<]*<", f"<{tag}>{secret}<", FULL, count=1)
         assert secret not in str(refusal(payload.encode()))
     assert secret not in str(refusal(FULL.replace("</Control>", f"</{secret}>").encode()))
+    assert secret not in str(refusal(FULL.replace("<EventID>", f"<EventID>{secret * 17}").encode()))
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "{}">{}]>'.format(
@@ -295,7 +278,7 @@ EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
         (FULL.encode("utf-16"), "is not UTF-8"),
         (FULL.encode("utf-16-le"), "is not"),
         (FULL.replace("UTF-8", "UTF-16").encode("utf-16"), "is not UTF-8"),
-        (FULL.replace("UTF-8", "Shift_JIS").encode("cp932"), "is not UTF-8"),
+        (FULL.replace("UTF-8", "Shift_JIS").encode("cp932"), "declares an encoding"),
         (FULL.encode("euc-jp"), "is not UTF-8"),
         (FULL.replace("UTF-8", "cp932", 1).encode(), "declares an encoding"),
         (FULL.replace("UTF-8", "UTF-16", 1).encode(), "declares an encoding"),
@@ -326,50 +309,49 @@ def test_a_telegram_that_is_nested_deeper_than_the_stack_is_answered() -> None:
     assert "is not well-formed" in refusal(given(FULL, ("<Headline>", deep + "<Headline>"))).reason
 
 
-def test_the_title_of_another_telegram_is_named_but_not_at_any_length() -> None:
+def test_the_title_of_another_telegram_is_never_repeated() -> None:
     translation = JMA().translate(given(FULL, ("震源・震度に関する情報", "あ" * 100_000)))
-    assert translation.nothing is not None
-    assert len(translation.nothing) < 200
+    assert translation.nothing == "a telegram of a kind that is not read; nothing to record"
 
 
-OFFICIAL = sorted(JMA_DATA.glob("*/*.xml"))
+@pytest.mark.parametrize("title", sorted(UNREAD.keys() - READS.keys()))
+def test_a_known_telegram_that_is_not_read_is_named_by_its_type_and_why(title: str) -> None:
+    translation = JMA().translate(given(FULL, ("震源・震度に関する情報", title)))
+    type_, reason = UNREAD[title]
+    assert translation.nothing == f"{type_}: {reason}; nothing to record"
+    assert re.match(r"[A-Z]{4}[0-9]{2}", type_)
+    assert not translation.events
 
 
-@pytest.mark.skipif(not OFFICIAL, reason=f"JMA's samples are not at {JMA_DATA}")
-@pytest.mark.parametrize("folder", ["official-samples", "live-telegrams"])
-def test_every_telegram_of_jma_gives_an_event_or_a_reason(folder: str) -> None:
-    kind = Schemas([(SCHEMA.name, SCHEMA.read_bytes())]).newest("hazard.reported")
-    assert kind is not None
-    paths = [path for path in OFFICIAL if path.parent.name == folder]
-    assert paths
-    for path in paths:
-        type_ = re.search(r"_([A-Z]{4}(?:\d\d|ii))", path.name)
-        assert type_
-        translation = JMA().translate(path.read_bytes())
-        assert translation.reported_at is not None
-        reports = [event.data["report"] for event in translation.events]
-        assert reports == ([type_[1]] if type_[1] in ("VXSE51", "VXSE53") else [])
-        assert bool(reports) != bool(translation.nothing)
-        for event in translation.events:
-            kind.encode(event.data)
+def test_a_known_telegram_that_is_not_read_needs_no_more_than_a_title_and_a_time() -> None:
+    payload = given(FULL, ("震源・震度に関する情報", "南海トラフ地震臨時情報"), ("<Status>通常", "<Status>平常"))
+    nothing = JMA().translate(payload).nothing
+    assert nothing is not None
+    assert nothing.startswith("VYSE50:")
 
 
-@pytest.mark.skipif(not OFFICIAL, reason=f"JMA's samples are not at {JMA_DATA}")
-def test_the_levels_are_those_of_the_headline_of_jmas_sample() -> None:
-    """We read the body; the headline says the same in words."""
-    words = {"震度５弱": "5-", "震度５強": "5+", "震度６弱": "6-", "震度５弱以上未入電": "5-?"}
-    text = (JMA_DATA / "official-samples" / "32-35_07_06_240613_VXSE53.xml").read_text()
-    headline = text[text.index("（市町村等）") : text.index("</Headline>")]
-    wanted = {
-        (code[:5], words[item[0]])
-        for item in re.findall(r"<Kind><Name>(.*?)</Name>(.*?)</Item>", headline, re.DOTALL)
-        for code in re.findall(r"<Code>(\d{7})</Code>", item[1])
-    }
-    (event,) = JMA().translate(text.encode()).events
-    assert {(a["area"], a["level"]) for a in event.data["areas"] if a["level"] in words.values()} == wanted
+def test_a_delayed_telegram_counts_as_issued() -> None:
+    assert first_data(given(FULL, ("<InfoType>発表", "<InfoType>遅延")))["action"] == "issued"
 
 
-if __name__ == "__main__":
-    for path in OWN:
-        text = json.dumps(shown(JMA().translate(path.read_bytes())), ensure_ascii=False, indent=1)
-        path.with_suffix(".json").write_text(text + "\n")
+def test_no_title_is_read_by_two_families() -> None:
+    from hub_connector_jma import earthquake, flood, landslide, tsunami, volcano, warnings
+
+    families = (earthquake, tsunami, volcano, warnings, landslide, flood)
+    assert sum(len(family.READS) for family in families) == len(READS)
+
+
+def test_a_test_of_the_line_gives_nothing_and_says_so() -> None:
+    translation = JMA().translate(given(FULL, ("<Status>通常", "<Status>試験")))
+    assert translation.nothing == "VXSE53: a test of the line (試験); nothing to record"
+
+
+@pytest.mark.parametrize("ids", ["1 1", " ".join(map(str, range(51))), "a" * 65, "a\u200bb"])
+def test_an_event_id_that_is_no_list_of_ids_is_refused(ids: str) -> None:
+    assert refusal(given(FULL, ("<EventID>20260602090012<", f"<EventID>{ids}<"))).path == "Head/EventID"
+
+
+@pytest.mark.parametrize("records", [1, 1000, 10**9])
+def test_a_sample_names_as_many_municipalities_as_are_wanted_and_there_are(records: int) -> None:
+    (event,) = JMA().translate(JMA().sample(records)).events
+    assert len(event.data["areas"]) == min(records, 1_900)

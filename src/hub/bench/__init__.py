@@ -19,17 +19,19 @@ from hub.bench.measures import Bench
 from hub.bench.report import described, load_average, progress, told
 
 
-def run(*, quick: bool, profile: bool, as_json: bool, sizes: Sizes | None = None) -> None:
+def run(*, quick: bool, profile: bool, as_json: bool, sources_only: bool = False, sizes: Sizes | None = None) -> None:
     """Measure on a temporary hub, and print: the machine, the command, and each figure with its floors.
 
-    profile: take each measure once more under the profiler, and say what costs what.
+    profile: take each measure once more under the profiler, and say what costs what. sources_only: the connectors
+    alone.
     """
     sizes = sizes or (QUICK if quick else FULL)
-    command = " ".join(["hub bench", *(["--quick"] if quick else []), *(["--profile"] if profile else [])])
+    flags = {"--quick": quick, "--profile": profile, "--connectors": sources_only}
+    command = " ".join(["hub bench", *(flag for flag, is_set in flags.items() if is_set)])
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder, progress() as say:
         machine = described(Path(folder))
-        figures = Bench(Path(folder), sizes, say, profile=profile).run()
+        figures = Bench(Path(folder), sizes, say, profile=profile).run(sources_only=sources_only)
         machine["load_after"] = load_average()
     seconds = time.perf_counter() - begun
     if as_json:

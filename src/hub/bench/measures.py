@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from hub.bench import tokens
+from hub.bench import sources, tokens
 from hub.bench.figures import (
     FULL,
     Act,
@@ -42,9 +42,13 @@ from hub.schemas import packaged
 class Bench(Stage):
     """One run over one temporary hub, which fills as the measures go on."""
 
-    def run(self) -> list[Figure]:
-        """Every measure, in an order in which each finds what it needs."""
+    def run(self, *, sources_only: bool = False) -> list[Figure]:
+        """Every measure, in an order in which each finds what it needs. sources_only: the connectors alone."""
         try:
+            if sources_only:
+                sources.measure(self)
+                self._hub.close()
+                return self.figures
             self._parts()
             Doors(self).run()
             self._restart()
@@ -58,6 +62,7 @@ class Bench(Stage):
             self._codec()
             self._sealing()
             tokens.measure(self)
+            sources.measure(self)
             self._enrolments()
             self._settle(self.sizes.enrolled, self.sizes.few)
             self._emergency(self.sizes.few)

@@ -53,6 +53,7 @@ clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
 app.add_typer(clock_app, name="clock")
 app.add_typer(sources.connectors_app, name="connectors")
 app.command("poll")(sources.poll)
+app.add_typer(sources.forward_app, name="forward")
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
@@ -254,6 +255,9 @@ def places(
     database: Database = None,
     area: Annotated[str | None, typer.Option("--area", help="Only those in this area.")] = None,
     at: At = None,
+    on: Annotated[
+        str | None, typer.Option("--on", help="How things stood at a time, also by what came in later.")
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Every report, not only the newest of each place.")
     ] = False,
@@ -261,7 +265,7 @@ def places(
 ) -> None:
     """Hazards and shelters: the newest report of each, now or as known at a time. They name no person."""
     with opened(database) as hub:
-        rows = hub.directory.places(kind, area=area, time=time_of(at), history=history)
+        rows = hub.directory.places(kind, area=area, time=time_of(at), on=time_of(on, "--on"), history=history)
     if as_json:
         print_json(rows)
         return
@@ -583,9 +587,10 @@ def _demo_hub() -> Iterator[tuple[Hub, SetClock, Callable[[bool], Console]]]:
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: a look, not a figure.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say what costs what.")] = False,
+    connectors: Annotated[bool, typer.Option("--connectors", help="The connectors alone.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, each figure beside its floor."""
     from hub.bench import run
 
-    run(quick=quick, profile=profile, as_json=as_json)
+    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors)

@@ -1,19 +1,22 @@
-"""Commands about sources: the connectors, and asking who is polled."""
+"""Commands about sources: the connectors, asking who is polled, and forwarding at a source's side."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import Database, Json, connectors, opened, print_json, say, to_open
+from hub.cli.opening import OUTBOX, Database, Json, connectors, opened, print_json, say, to_open
 
 if TYPE_CHECKING:
+    from hub.forwarding.outbox import Outbox
     from hub.polling import Round, Standing
 
 connectors_app = typer.Typer(help="The connectors: those installed, a new one, checking one.", no_args_is_help=True)
@@ -157,3 +160,184 @@ def _say_round(done: Round, as_json: bool) -> None:
     if done.pages:
         refused = f", {done.refused} refused: see the quarantine" if done.refused else ""
         say(f"{done.name}: {done.accepted} events{refused}")
+
+
+forward_app = typer.Typer(
+    help="Store and forward at a source's side: what the hub cannot be told now is kept, and told later.",
+    no_args_is_help=True,
+)
+OutboxFile = Annotated[
+    Path,
+    typer.Option("--outbox", envvar=OUTBOX, metavar="FILE", help="Where events are kept until then."),
+]
+_OUTBOX = Path("hub-outbox.sqlite3")
+
+
+@forward_app.command("run")
+def forward_run(
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The hub: https://hub.example.")],
+    token_file: Annotated[Path, typer.Option("--token-file", help="The bearer token; read anew for each batch.")],
+    outbox: OutboxFile = _OUTBOX,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="127.0.0.1:PORT", help="Take events over HTTP there."),
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="Who sends there bears this key.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End once nothing waits; status 1 where sending fails.")] = False,
+) -> None:
+    """Send what is kept, safety and revocations first, until SIGTERM or Ctrl+C."""
+    from hub.errors import Busy, Misuse
+    from hub.forwarding.drain import Drain, Sent
+    from hub.forwarding.outbox import Outbox
+
+    if (listen is None) is not (key_file is None):
+        raise Misuse("--listen and --key-file go together")
+    box = Outbox(outbox)
+    box.claim()
+    drain, stop = Drain(box, to, token_file), threading.Event()
+    failing = False
+
+    def told(sent: Sent) -> None:
+        nonlocal failing
+        if sent.error is not None and (once or not failing):
+            say(f"Not sent: {sent.error}. It is kept, and tried again.")
+        if sent.error is None and failing:
+            say("Sending again.")
+        if sent.refused:
+            say(f"{sent.refused} events were refused by the hub: hub forward status")
+        failing = sent.error is not None and sent.wait_s > 0
+        if once and failing:
+            stop.set()
+
+    try:
+        if listen is None or key_file is None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+            drain.run(stop, told, until_empty=once)
+        else:
+            _forward_with_door(box, drain, stop, told, listen, key_file)
+    finally:
+        drain.close()
+        box.close()
+    if once and failing:
+        raise Busy("not everything was sent")
+
+
+def _forward_with_door(box: Any, drain: Any, stop: threading.Event, told: Any, listen: str, key_file: Path) -> None:
+    from hub.forwarding import door
+
+    bound = door.listen(listen)
+    here = door.Door(box, key_file, lambda: datetime.now(UTC))
+    say(f"http://127.0.0.1:{bound.getsockname()[1]}/v1/events")
+    sender = threading.Thread(target=drain.run, args=(stop, told), name="drain")
+    sender.start()
+    try:
+        door.serve(here, bound)
+    finally:
+        stop.set()
+        sender.join()
+
+
+@forward_app.command("put")
+def forward_put(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE…", help="NDJSON: a CloudEvent a line; - for input.")],
+    outbox: OutboxFile = _OUTBOX,
+    as_json: Json = False,
+) -> None:
+    """Keep events, durably, for `hub forward run` to send."""
+    from hub.forwarding.door import keep
+    from hub.forwarding.outbox import Outbox
+    from hub.web.cloudevents import MOST_EVENTS, ndjson
+
+    box = Outbox(outbox)
+    counts = {"kept": 0, "duplicate": 0, "rejected": 0}
+    try:
+        for path in paths:
+            for first, lines in _lines(path, min(MOST_EVENTS, 2_000)):
+                for number, row in enumerate(keep(box, ndjson(b"\n".join(lines)), datetime.now(UTC)), first):
+                    counts[row["status"]] += 1
+                    if row["status"] == "rejected":
+                        where = ": ".join(part for part in (row["error"]["path"], row["error"]["reason"]) if part)
+                        sys.stderr.write(f"hub: {path}, event {number}: {where}\n")
+    finally:
+        box.close()
+    if as_json:
+        print_json(counts)
+    else:
+        say(f"{counts['kept']} kept, {counts['duplicate']} here already, {counts['rejected']} rejected")
+    if counts["rejected"]:
+        sys.exit(1)
+
+
+def _lines(path: Path, at_once: int) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines that are not empty, so many at once, each portion with the number of its first."""
+    from hub.errors import Misuse
+
+    try:
+        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
+            first, portion = 1, []
+            for line in file:
+                if line.strip():
+                    portion.append(line.strip())
+                if len(portion) == at_once:
+                    yield first, portion
+                    first, portion = first + at_once, []
+            if portion:
+                yield first, portion
+    except OSError as error:
+        raise Misuse(f"{path}: cannot be read: {error.strerror or type(error).__name__}") from None
+
+
+@forward_app.command("status")
+def forward_status(outbox: OutboxFile = _OUTBOX, as_json: Json = False) -> None:
+    """What waits, since when, what the hub refused, and why nothing is sent."""
+    box = _existing(outbox)
+    state = box.state()
+    box.close()
+    if as_json:
+        oldest = None if state.oldest_at is None else state.oldest_at.isoformat(timespec="seconds")
+        refused = [{"id": name, "kind": kind, "reason": reason} for name, kind, reason in state.refused]
+        waiting = {"urgent": state.urgent, "usual": state.usual, "pings": state.pings}
+        error = state.words.get("error") or None
+        print_json(
+            {"waiting": waiting, "oldest": oldest, "refused": state.refused_count, "shown": refused, "error": error}
+        )
+        return
+    since = "" if state.oldest_at is None else f", the oldest since {state.oldest_at.isoformat(timespec='seconds')}"
+    say(f"{state.waiting} wait: {state.urgent} urgent, {state.usual} usual, {state.pings} pings{since}")
+    if state.words.get("error"):
+        say(f"Not sent: {state.words['error']}")
+    if state.refused_count:
+        say(
+            f"{state.refused_count} refused by the hub; to send them again: hub forward retry; "
+            "to destroy them: hub forward drop"
+        )
+    for name, kind, reason in state.refused:
+        say(f"  {kind}  {name}: {reason}")
+
+
+@forward_app.command("retry")
+def forward_retry(outbox: OutboxFile = _OUTBOX) -> None:
+    """Send again what the hub refused, as after a kind was introduced there."""
+    box = _existing(outbox)
+    count = box.retry()
+    box.close()
+    say(f"{count} events wait again.")
+
+
+@forward_app.command("drop")
+def forward_drop(outbox: OutboxFile = _OUTBOX) -> None:
+    """Destroy what the hub refused. The hub keeps it in its quarantine for 30 days."""
+    box = _existing(outbox)
+    count = box.drop_refused()
+    box.close()
+    say(f"{count} events destroyed.")
+
+
+def _existing(outbox: Path) -> Outbox:
+    from hub.errors import Misuse
+    from hub.forwarding.outbox import Outbox
+
+    if not outbox.exists():
+        raise Misuse(f"{outbox} is not there: name the outbox by --outbox or HUB_OUTBOX")
+    return Outbox(outbox)

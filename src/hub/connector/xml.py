@@ -7,11 +7,11 @@ nothing expanded: a DOCTYPE is refused before the parser sees it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json.encoder import encode_basestring as _quoted
 
 from lxml import etree
 
@@ -106,7 +106,8 @@ class Node:
 
 def squeezed(text: str | None) -> str:
     """`text` without what pretty-printing adds. The ideographic space stays: it is written on purpose."""
-    return _WHITESPACE.sub(" ", text or "").strip(" ")
+    text = (text or "").strip(" \t\r\n")
+    return _WHITESPACE.sub(" ", text) if text else ""
 
 
 def read(payload: bytes, limit_bytes: int = LIMIT_BYTES, encodings: Sequence[str] = ("utf-8",)) -> Node:
@@ -156,17 +157,12 @@ def fingerprint(root: Node) -> str:
     namespaces, or the XML declaration. Iterative, since a document may be nested deeper than the stack.
     """
     digest = hashlib.sha256()
-
-    def say(*parts: object) -> None:
-        digest.update(json.dumps(parts, ensure_ascii=False).encode() + b"\n")
-
     for event, element in etree.iterwalk(root.element, events=("start", "end")):
         if event == "start":
-            say(
-                element.tag,
-                sorted((str(k), str(v)) for k, v in element.attrib.items()),
-                squeezed(element.text),
-            )
+            attributes = sorted((str(k), str(v)) for k, v in element.attrib.items()) if element.attrib else ()
+            pairs = ", ".join(f"[{_quoted(k)}, {_quoted(v)}]" for k, v in attributes)
+            said = f"[{_quoted(str(element.tag))}, [{pairs}], {_quoted(squeezed(element.text))}]\n"
         else:
-            say(squeezed(element.tail))
+            said = f"[{_quoted(squeezed(element.tail))}]\n"
+        digest.update(said.encode())
     return digest.hexdigest()[:32]

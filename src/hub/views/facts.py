@@ -11,10 +11,10 @@ as `LOST`, so that in a decision about the past nothing older takes its place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, Table, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Table, delete, insert, select, true, update
 
 from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
@@ -193,24 +193,32 @@ class Facts:
         return found
 
     def of_place(
-        self, connection: Connection, terms: KindTerms, position: int, variant: int | None = None
+        self, connection: Connection, terms: KindTerms, position: int, by: datetime | None = None
     ) -> list[int]:
-        """The positions of the facts of places of a kind, drills included, newest first."""
+        """The positions of the facts of places of a kind, drills included, newest first; by: none from after it."""
         query = select(fact.c.position).where(
-            fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position
+            fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position, _by(by)
         )
-        query = query.where(fact.c.variant == variant) if variant is not None else query
         return list(connection.scalars(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())))
 
-    def newest_of_place(self, connection: Connection, terms: KindTerms, position: int) -> list[int]:
-        """The position of the newest fact of each place (each value of `latest_by`), newest first."""
+    def newest_of_place(
+        self, connection: Connection, terms: KindTerms, position: int, by: datetime | None = None
+    ) -> list[int]:
+        """The position of the newest fact of each place (each value of `latest_by`), newest first.
+
+        by: the newest of those that do not come after it.
+        """
         query = select(fact.c.position, fact.c.variant, fact.c.exercise).where(
-            fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position
+            fact.c.person == PLACE, fact.c.kind == terms.position, fact.c.position <= position, _by(by)
         )
         first: dict[tuple[int, int], int] = {}
         for row in connection.execute(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())):
             first.setdefault((row.variant, row.exercise), row.position)
         return list(first.values())
+
+
+def _by(time: datetime | None) -> ColumnElement[bool]:
+    return true() if time is None else fact.c.effective_us <= micros(time)
 
 
 def delete_person(connection: Connection, ordinal: int) -> None:

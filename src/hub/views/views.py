@@ -27,17 +27,21 @@ from hub.events import (
     PersonErased,
     control,
 )
+from hub.hazards import KIND as HAZARD
 from hub.log import recorder
 from hub.log.log import Closed, Log
 from hub.log.recorder import Append
 from hub.policy import City, Grant, Policy
 from hub.rules import LOST_MESH, Place
-from hub.views import facts, links, persons, policies, uses
+from hub.views import chains, facts, links, persons, policies, uses
 from hub.views.facts import Facts
 from hub.views.persons import Persons
 from hub.views.policies import FOREVER, Held, Policies
 
-TABLES = (persons.person, policies.policy, links.link, facts.fact, facts.retraction, uses.disclosure, uses.consumed)
+TABLES = (
+    *(persons.person, policies.policy, links.link, facts.fact, facts.retraction),
+    *(chains.chain, uses.disclosure, uses.consumed),
+)
 DISCLOSED = "view.disclosed"
 
 _CACHED = 200_000
@@ -366,6 +370,8 @@ class Change:
             case Entry(event=event):
                 if event.kind in self.city.kinds:
                     self._facts.append(self.views.facts.row(entry, self.city.kinds[event.kind], identity))
+                if event.kind == HAZARD:
+                    chains.fold(self.connection, self.views.log, entry)
 
     def flush(self) -> None:
         """Write what is still held back."""

@@ -168,6 +168,7 @@ KINDS = _table(_KINDS, 1)
 if not set(CONTROLS) <= set(KINDS):
     raise ValueError("a control kind has no row in the table")
 
+NOT_THEIRS = "is not for this caller to append"
 FORBIDDEN = "Your role may not do this. Who may do what: docs/access.md."
 
 
@@ -268,7 +269,7 @@ class Authority:
                 return found
         if _cell(event.kind, "officer") == "alone" and "officer" in caller.roles:
             raise Refused("takes two officers: POST /v1/emergencies, and another confirms", rule="R16", kind=event.kind)
-        raise Refused("is not for this caller to append", rule="R16", kind=event.kind)
+        raise Refused(NOT_THEIRS, rule="R16", kind=event.kind)
 
     def _allowed(self, caller: Caller, role: Role, event: Event, acts_for: frozenset[str]) -> Admitted | None:
         match _cell(event.kind, role):

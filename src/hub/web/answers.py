@@ -1,5 +1,7 @@
 """An answer in the format that was asked for. All say the same: the canonical JSON is what was disclosed.
 
+Connectors may bring further formats (`hub.connector.Renders`).
+
 GeoJSON (RFC 7946): a feature an item; a location at a grid level is the square itself, not a point in it.
 CSV (RFC 4180): a line an item, UTF-8 with a byte order mark, since it is opened in spreadsheets; a text that
 a spreadsheet would run as a formula is preceded by an apostrophe.
@@ -18,6 +20,8 @@ from starlette.responses import Response
 
 from hub import areas
 from hub.canonical import dumps
+from hub.connector import Renders
+from hub.plugins import Plugins
 from hub.web.problems import Problem
 
 JSON = "application/json"
@@ -30,8 +34,18 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _FIXED = ("person", "mode", "kind", "event", "source", "occurred_at", "recorded_at", "precision", "basis", "basis_id")
 
 
-def chosen(accept: str | None) -> str:
-    """The format that `Accept` prefers. Raises Problem where none is offered."""
+Renderers = Mapping[str, Renders]
+"""By media type, the connectors that write answers in a format of their own."""
+
+
+def renderers(plugins: Plugins) -> Renderers:
+    """What the installed connectors offer beside the hub's own formats."""
+    offered = [plugin for plugin in plugins.loaded() if isinstance(plugin, Renders)]
+    return {form: plugin for plugin in offered for form in plugin.media_types if form not in FORMATS}
+
+
+def chosen(accept: str | None, more: Renderers) -> str:
+    """The format that `Accept` prefers, `more` being offered too. Raises Problem where none is offered."""
     if not accept:
         return JSON
     best: tuple[float, int, str] | None = None
@@ -44,20 +58,22 @@ def chosen(accept: str | None) -> str:
                     weight = float(parameter[2:])
                 except ValueError:
                     weight = 0.0
-        for offered in FORMATS:
+        for offered in (*FORMATS, *more):
             fits = name in (offered, "*/*", offered.split("/")[0] + "/*")
             if fits and weight > 0 and (best is None or (-weight, number) < best[:2]):
                 best = -weight, number, offered
     if best is None:
-        raise Problem("not-acceptable", f"Offered: {', '.join(FORMATS)}.")
+        raise Problem("not-acceptable", f"Offered: {', '.join((*FORMATS, *more))}.")
     return best[2]
 
 
-def rendered(body: bytes, form: str) -> bytes:
+def rendered(body: bytes, form: str, more: Renderers) -> bytes:
     """The answer `body` (canonical JSON) in a format."""
     if form == JSON:
         return body
     answer = json.loads(body)
+    if form in more:
+        return more[form].render(answer, form)
     return _geojson(answer) if form == GEOJSON else _csv(answer)
 
 

@@ -81,7 +81,9 @@ async def replay(
     """Replay to a position or a time. `Hub-Hypothetical: true` where the log had gone on before that time;
     `Hub-Erased` says how many of the persons asked for are erased, `Hub-Destroyed` how many items at most are missing
     since the time to keep them has ended."""
-    here, form = door(request), answers.chosen(request.headers.get("accept"))
+    here = door(request)
+    more = answers.renderers(here.hub.plugins)
+    form = answers.chosen(request.headers.get("accept"), more)
     position, moment = moment_of(at, time)
     query = views.query_of(
         here, recipient, purpose, kinds, persons, area, history=history, exercise=exercise, limit=limit, cursor=cursor
@@ -93,7 +95,7 @@ async def replay(
         "Hub-Erased": str(found.erased),
         "Hub-Destroyed": str(found.destroyed),
     }
-    return answers.response(answers.rendered(found.answer.body, form), form, headers)
+    return answers.response(answers.rendered(found.answer.body, form, more), form, headers)
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""Answers out: a recipient's view, as JSON, GeoJSON or CSV. The one door out is `hub.disclosure`."""
+"""Answers out: a recipient's view, in the format that is asked for. The one door out is `hub.disclosure`."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ async def get_view(
 
     `next` asks for the next page. `Hub-At-Least` takes a `Hub-Position` and asks for at least that state.
     """
-    at, form = door(request), answers.chosen(request.headers.get("accept"))
+    at = door(request)
+    more = answers.renderers(at.hub.plugins)
+    form = answers.chosen(request.headers.get("accept"), more)
     actor = at.actor(request)
     await at.at_least(request)
     query = query_of(
@@ -137,7 +139,7 @@ async def get_view(
     def work() -> tuple[bytes, str, dict[str, str]]:
         answer = at.hub.disclosure.read(query, actor=actor, request=request_id)
         headers = at.positioned(answer.position) | {"Hub-Disclosure": answer.disclosure or ""}
-        return answers.rendered(answer.body, form), answers.etag(answer.body, form), headers
+        return answers.rendered(answer.body, form, more), answers.etag(answer.body, form), headers
 
     body, tag, headers = await at.read(work)
     at.metrics.decided("answered")

@@ -1,32 +1,31 @@
 """Telegrams of the Japan Meteorological Agency (気象庁防災情報XML) as `hazard.reported`.
 
-Read are 震度速報 (VXSE51) and 震源・震度に関する情報 (VXSE53); see README.md for what of them. Every other
-telegram is answered with "nothing" and why.
+    Control/Title --> Reading of one family --> hazards, one for each hazard and chain --> events
+                 \\-> titles.UNREAD, or unknown --> nothing, and why
+
+README.md says what of each telegram is read.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
-from hub.connector import UNSET, Event, Settings, Translation
-from hub.connector.xml import Node, fingerprint
-from hub_connector_jma import earthquake
-from hub_connector_jma.telegram import HEAD, SEISMOLOGY, read
+from hub.connector import UNSET, Event, Settings, Translation, stable_id
+from hub.connector.xml import fingerprint
+from hub_connector_jma import earthquake, flood, landslide, tsunami, volcano, warnings
+from hub_connector_jma.telegram import HEAD, About, Hazard, Reading, about, read
+from hub_connector_jma.titles import UNREAD
 
 SOURCE = "jma"
 KIND = "hazard.reported"
 
-_TYPES = {"震度速報": ("VXSE51", "震度速報"), "震源・震度に関する情報": ("VXSE53", "地震情報")}
-"""By Control/Title: the type code, which a telegram does not carry, and the InfoKind that goes with it."""
+READS: Mapping[str, Reading] = {
+    title: reading
+    for family in (earthquake, tsunami, volcano, warnings, landslide, flood)
+    for title, reading in family.READS.items()
+}
 
-_STATUSES = {"通常": "actual", "訓練": "exercise", "試験": "test"}
-_ACTIONS = {"発表": "issued", "訂正": "amended", "取消": "cancelled"}
-_EVENT_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
-_SERIAL = re.compile(r"[0-9]{1,9}")
-_TITLE_LENGTH = 60
+_CHAIN_LENGTH = 64
 
 
 class JMA:
@@ -50,83 +49,75 @@ class JMA:
         """There is nothing to set."""
 
     def translate(self, payload: bytes) -> Translation:
-        """One event for an earthquake telegram, else nothing and why. Raises PayloadError."""
+        """One event for each hazard and chain of the telegram, else nothing and why. Raises PayloadError."""
         report = read(payload)
-        control, head = report.need("Control"), report.need("Head", HEAD)
-        title = control.need("Title").word()
-        reported_at = head.need("ReportDateTime").time()
-        if title not in _TYPES:
-            return Translation(nothing=_other(title), reported_at=reported_at)
-        status = _one_of(_STATUSES, control.need("Status"))
-        if status == "test":
-            return Translation(
-                nothing=f"「{title}」 is a test of the line (試験); nothing to record",
-                reported_at=reported_at,
-            )
-        return Translation(events=(_event(report, title, status, reported_at),), reported_at=reported_at)
+        title = report.need("Control").need("Title").word()
+        reported_at = report.need("Head", HEAD).need("ReportDateTime").time()
+        if title not in READS:
+            return Translation(nothing=_unread(title), reported_at=reported_at)
+        head = about(report, READS[title])
+        if head.status == "test":
+            nothing = f"{head.report}: a test of the line (試験); nothing to record"
+            return Translation(nothing=nothing, reported_at=reported_at)
+        said = READS[title].read(report, head)
+        if isinstance(said, str):
+            return Translation(nothing=f"{head.report}: {said}; nothing to record", reported_at=reported_at)
+        print_ = fingerprint(report)
+        return Translation(events=[_event(head, hazard, print_) for hazard in said], reported_at=reported_at)
+
+    def sample(self, records: int) -> bytes:
+        """A 震源・震度 telegram that names about `records` municipalities, as many as Japan has (1,900)."""
+        return earthquake.sample(min(records, 1_900))
 
 
-def _other(title: str) -> str:
-    shown = "".join(letter for letter in title[:_TITLE_LENGTH] if letter.isprintable())
-    return f"「{shown}」 is not an earthquake telegram (震度速報, 震源・震度情報); nothing to record"
+def _unread(title: str) -> str:
+    if title not in UNREAD:
+        return "a telegram of a kind that is not read; nothing to record"
+    type_, reason = UNREAD[title]
+    return f"{type_}: {reason}; nothing to record"
 
 
-def _event(report: Node, title: str, status: str, reported_at: datetime) -> Event:
+def _event(head: About, hazard: Hazard, print_: str) -> Event:
     """occurred_at is the report's time: the fact is the report, and the newest report is the newest fact.
 
     When the ground shook is `origin_at`.
     """
-    control, head = report.need("Control"), report.need("Head", HEAD)
-    type_, info_kind = _TYPES[title]
-    if head.need("InfoKind").word() != info_kind:
-        raise head.need("InfoKind").wrong("does not go with Control/Title")
-    chain, serial = _matching(_EVENT_ID, head.need("EventID")), head.need("Serial")
-    action = _one_of(_ACTIONS, head.need("InfoType"))
-    number = _matching(_SERIAL, serial) if serial.text() else None
-    data: dict[str, Any] = {
-        "hazard": "earthquake",
-        "chain": chain,
-        "report": type_,
-        "serial": number,
-        "action": action,
-        "status": status,
-        "reported_at": reported_at,
-        "sent_at": control.need("DateTime").time(),
-        "target_at": head.optional_time("TargetDateTime"),
-        "issuer": control.optional("PublishingOffice"),
-        "title": head.optional("Title"),
-        "headline": head.need("Headline").optional("Text"),
-        **_said(report, type_, cancelled=action == "cancelled"),
+    data: Hazard = {
+        "hazard": hazard["hazard"],
+        "chain": hazard["chain"],
+        "report": head.report,
+        "serial": head.serial,
+        "action": head.action,
+        "status": head.status,
+        "reported_at": head.reported_at,
+        "sent_at": head.sent_at,
+        "target_at": head.target_at,
+        "valid_until": head.valid_until,
+        "issuer": head.issuer,
+        "title": head.title,
+        "headline": head.headline,
+        **hazard,
     }
-    moment = reported_at.strftime("%Y%m%dT%H%M%SZ")
     return Event(
         source=SOURCE,
-        id=":".join((type_, chain, number or "-", action, moment, status, fingerprint(report))),
+        id=_id(data, print_),
         kind=KIND,
-        occurred_at=reported_at,
-        exercise=status == "exercise",
+        occurred_at=head.reported_at,
+        exercise=head.status == "exercise",
         data={name: value for name, value in data.items() if value is not None},
     )
 
 
-def _said(report: Node, type_: str, *, cancelled: bool) -> dict[str, Any]:
-    """What the body adds; a cancellation has only a sentence there."""
-    if cancelled:
-        return {"areas": []}
-    body = report.need("Body", SEISMOLOGY)
-    if type_ == "VXSE51":
-        return earthquake.flash(body)
-    listed = report.need("Head", HEAD).need("Headline").children("Information")
-    return earthquake.full(body, felt=bool(listed))
-
-
-def _one_of(words: Mapping[str, str], said: Node) -> str:
-    if said.word() not in words:
-        raise said.wrong(f"is none of {', '.join(words)}")
-    return words[said.word()]
-
-
-def _matching(pattern: re.Pattern[str], said: Node) -> str:
-    if not pattern.fullmatch(said.word()):
-        raise said.wrong(f"is not of the form {pattern.pattern}")
-    return said.word()
+def _id(data: Hazard, print_: str) -> str:
+    chain = data["chain"]
+    parts = (
+        data["report"],
+        data["hazard"],
+        chain if len(chain) <= _CHAIN_LENGTH else stable_id(chain),
+        data["serial"] or "-",
+        data["action"],
+        data["reported_at"].strftime("%Y%m%dT%H%M%SZ"),
+        data["status"],
+        print_,
+    )
+    return ":".join(parts)

@@ -7,11 +7,23 @@ complete: it replaces the one before, and does not add to it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from hub.connector import PayloadError
 from hub.connector.xml import Node
-from hub_connector_jma.telegram import BASIS
+from hub_connector_jma.telegram import (
+    BASIS,
+    HEAD,
+    JMX,
+    MUNICIPALITIES,
+    SEISMOLOGY,
+    About,
+    Hazard,
+    Reading,
+    Said,
+    municipality,
+)
 
 LEVELS = frozenset(("0", "1", "2", "3", "4", "5-", "5+", "6-", "6+", "7"))
 UNRECEIVED = "5-?"
@@ -21,31 +33,41 @@ nobody takes it for an observation."""
 _UNRECEIVED_CONDITION = "震度５弱以上未入電"
 _FIVE_AND_ABOVE = frozenset(("5-", "5+", "6-", "6+", "7"))
 _REGIONS = "地震情報／細分区域"
-_MUNICIPALITIES = "気象・地震・火山情報／市町村等"
 
 _COORDINATE = re.compile(r"([+-]\d{2}(?:\.\d{1,6})?)([+-]\d{3}(?:\.\d{1,6})?)([+-]\d{1,7}(?:\.\d{1,3})?)?/")
 _MAGNITUDE = re.compile(r"-?\d{1,2}(?:\.\d{1,3})?")
 
 
-def flash(body: Node) -> dict[str, Any]:
+def _flash(report: Node, about: About) -> Said:
     """震度速報: regions and their intensity, no municipality, no hypocentre."""
-    observed = body.need("Intensity").need("Observation")
+    if about.cancelled:
+        return [_quake(about, areas=[])]
+    observed = report.need("Body", SEISMOLOGY).need("Intensity").need("Observation")
     areas = [_region(area) for pref in observed.children("Pref") for area in pref.children("Area")]
-    return {"areas": areas, "max_level": _max_level(observed)}
+    return [_quake(about, areas=areas, max_level=_max_level(observed))]
 
 
-def full(body: Node, *, felt: bool) -> dict[str, Any]:
+def _full(report: Node, about: About) -> Said:
     """震源・震度: the hypocentre, and the intensity in each municipality.
 
-    felt: whether the headline lists areas; then the intensities must be there. Without them (遠地地震,
-    or felt nowhere) there are no areas.
+    Where the headline lists areas, the intensities must be there. Without them (遠地地震, or felt nowhere)
+    there are no areas.
     """
+    if about.cancelled:
+        return [_quake(about, areas=[])]
+    body = report.need("Body", SEISMOLOGY)
     quakes = body.children("Earthquake")
     if not quakes:
         raise PayloadError("is missing", path="Body/Earthquake")
+    felt = report.need("Head", HEAD).need("Headline").children("Information")
     intensity = body.need("Intensity") if felt else body.child("Intensity")
     observed = intensity.need("Observation") if intensity else None
-    return {**_hypocentre(quakes[0]), **(_municipalities(observed) if observed else {"areas": []})}
+    return [_quake(about, **_hypocentre(quakes[0]), **(_municipalities(observed) if observed else {"areas": []}))]
+
+
+def _quake(about: About, **said: Any) -> Hazard:
+    """A cancellation has only a sentence in its body, and so no areas."""
+    return {"hazard": "earthquake", "chain": about.event_id, **said}
 
 
 def _municipalities(observed: Node) -> dict[str, Any]:
@@ -72,14 +94,11 @@ def _region(area: Node) -> dict[str, Any]:
 
 
 def _municipality(city: Node) -> dict[str, Any]:
-    """JMA's code is the municipality's five digits and two more, which divide a few of them (甑島)."""
     code = city.need("Code")
-    if not re.fullmatch(r"[0-9]{7}", code.text()):
-        raise code.wrong("is no code of a municipality (seven digits)")
     return {
-        "area": code.text()[:5],
+        "area": municipality(code),
         "region": code.text(),
-        "region_system": _MUNICIPALITIES,
+        "region_system": MUNICIPALITIES,
         "name": city.optional("Name"),
         "level": _level(city),
     }
@@ -146,3 +165,30 @@ def _point(area: Node) -> dict[str, Any]:
         depth_m = None if parts[3] is None else 0.0 - float(parts[3])
         return {"lat_deg": lat_deg, "lon_deg": lon_deg, "depth_m": depth_m}
     return {}
+
+
+READS: Mapping[str, Reading] = {
+    "震度速報": Reading(report="VXSE51", info_kind="震度速報", read=_flash),
+    "震源・震度に関する情報": Reading(report="VXSE53", info_kind="地震情報", read=_full),
+}
+
+
+def sample(municipalities: int) -> bytes:
+    """A telegram of its own making about an earthquake that was felt in so many municipalities, numbers made up."""
+    levels = sorted(LEVELS)
+    cities = "".join(
+        f"<City><Name>架空{n}</Name><Code>{n % 47 + 1:02}{n // 47 % 1000:03}00</Code>"
+        f"<MaxInt>{levels[n % len(levels)]}</MaxInt></City>"
+        for n in range(municipalities)
+    )
+    return _SAMPLE.format(jmx=JMX, head=HEAD, seismology=SEISMOLOGY, cities=cities).encode()
+
+
+_SAMPLE = """<Report xmlns="{jmx}">
+<Control><Title>震源・震度に関する情報</Title><DateTime>2026-06-02T00:05:20Z</DateTime><Status>通常</Status></Control>
+<Head xmlns="{head}"><Title>震源・震度情報</Title><ReportDateTime>2026-06-02T09:05:00+09:00</ReportDateTime>
+<EventID>20260602090012</EventID><InfoType>発表</InfoType><Serial>1</Serial><InfoKind>地震情報</InfoKind><Headline/></Head>
+<Body xmlns="{seismology}"><Earthquake><OriginTime>2026-06-02T09:00:00+09:00</OriginTime></Earthquake>
+<Intensity><Observation><MaxInt>7</MaxInt><Pref><Area>{cities}</Area></Pref></Observation></Intensity></Body>
+</Report>
+"""
