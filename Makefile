@@ -19,7 +19,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hub: Python 3.11 or newer is needed"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "hub: no virtual environment could be made; on Debian: apt-get install python3-venv"; exit 1; }
 
-$(VENV)/run.stamp: requirements.txt pyproject.toml connectors/jma/pyproject.toml | $(VENV)/bin/python
+$(VENV)/run.stamp: requirements.txt pyproject.toml $(wildcard connectors/*/pyproject.toml) | $(VENV)/bin/python
 	@echo "Setting up $(VENV) …"
 	@$(PIP_INSTALL) --require-hashes -r requirements.txt
 	@$(PIP_INSTALL) --no-deps --no-build-isolation $(PACKAGES)

@@ -57,6 +57,7 @@ for position in hub.audit.disclosures():
 hub.close()
 print(json.dumps(found))
 """
+RAIN = {"hazard": "heavy_rain", "chain": "070000", "report": "VPWW54", "action": "issued", "status": "actual"}
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ def live(town: Town, random: Random) -> dict[int, bytes]:
             )
         if number % 100 == 90:
             town.tell("emergency.lifted", emergency="quake")
+        if number % 50 == 7:
+            town.tell("hazard.reported", **RAIN, reported_at=town.now, areas=[{"area": "07202", "level": "3"}])
         last = read(town, random, last)
         assert last[1].position is not None
         answered[last[1].position] = last[1].body

@@ -42,6 +42,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory, open_town: Callable[[Path], A
             for number in range(8):
                 town.tell("safety.answered", person=person, status="safe", note=f"{person} is at place {number}")
                 town.tell("location.reported", person=person, lat_deg=37.49, lon_deg=139.93, accuracy_m=number)
+        rain = {"hazard": "heavy_rain", "chain": "070000", "report": "VPWW54", "action": "issued", "status": "actual"}
+        town.tell("hazard.reported", **rain, reported_at=town.now, areas=[{"area": "07202", "level": "3"}])
         for _ in range(3):
             town.read("aizu-city", "rescue")
         town.tell("safety.answered", person="taro", status="injured")

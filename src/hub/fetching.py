@@ -72,7 +72,10 @@ class Fetcher:
     def _below(self, path: str) -> str:
         """The whole address. Raises Misuse for one that is not below the source's url."""
         url = path if "://" in path else f"{self._url}/{path.lstrip('/')}"
-        base, parts = urlsplit(self._url), urlsplit(url)
+        try:
+            base, parts = urlsplit(self._url), urlsplit(url)
+        except ValueError:
+            raise Misuse("an address that cannot be read is not asked") from None
         same = (parts.scheme, parts.netloc) == (base.scheme, base.netloc)
         inside = parts.path == base.path or parts.path.startswith(base.path.rstrip("/") + "/")
         steps = parts.path.replace("%2e", ".").replace("%2E", ".").split("/")

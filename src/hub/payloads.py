@@ -118,7 +118,7 @@ class Payloads:
         """Keep them; whether one was too large to be kept."""
         if refusals:
             self._quarantine.keep(refusals)
-        return any(not 0 < len(refusal.payload) <= LARGEST_BYTES for refusal in refusals)
+        return any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals)
 
 
 def _refusals(

@@ -211,13 +211,18 @@ def _add_places(router: APIRouter) -> None:
         kind: Annotated[str, Query(description="hazard.reported, shelter.reported")],
         area: Annotated[str | None, Query(description="Only those in this area")] = None,
         at: Annotated[str | None, Query(description="As known at this time")] = None,
+        on: Annotated[str | None, Query(description="How things stood at this time, by all that is known")] = None,
         history: Annotated[bool, Query(description="Every report, not only the newest of each place")] = False,
     ) -> Response:
         """Facts of places (R22): they name no person, so no disclosure is logged."""
-        here, time = door(request), time_of(at, "at")
+        here, time, stood = door(request), time_of(at, "at"), time_of(on, "on")
         await here.at_least(request)
         return said(
-            {"places": await here.read(lambda: here.hub.directory.places(kind, area=area, time=time, history=history))}
+            {
+                "places": await here.read(
+                    lambda: here.hub.directory.places(kind, area=area, time=time, on=stood, history=history)
+                )
+            }
         )
 
 

@@ -1,0 +1,186 @@
+"""Alerts, updates and cancellations in a real hub, by the policy that ships: any order ends in the same emergencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.hub import Hub
+from hub.log.clock import SetClock
+from hub_connector_cap import CAP
+
+from .alerts import AIZU, KITAKATA, alert, area, atom, cap, info, inside, named, told
+
+BANDAI = ("JIS X 0402", "07407")
+NOW = datetime(2026, 6, 2, 6, tzinfo=UTC)
+LEASE = timedelta(hours=72)
+OVER: dict[str, str] = {"response": "AllClear", "urgency": "Past", "severity": "Minor"}
+
+
+def at(hour: int) -> str:
+    """A time that day in Aizu."""
+    return f"2026-06-02T{hour:02}:00:00+09:00"
+
+
+def until(hour: int) -> datetime:
+    return datetime(2026, 6, 2, tzinfo=UTC) + timedelta(hours=hour - 9) + LEASE
+
+
+def first(*codes: tuple[str, str], identifier: str = "a1", hour: int = 9, **words: Any) -> str:
+    return alert(info(area(*codes), **words), identifier=identifier, sent=at(hour))
+
+
+def later(type_: str, hour: int, *names: str, infos: Sequence[str] = (), **more: Any) -> str:
+    return alert(*infos, type_=type_, identifier=f"{type_}-{hour}", sent=at(hour), names=names, **more)
+
+
+def update(hour: int, *names: str, codes: Sequence[tuple[str, str]] = (), **words: Any) -> str:
+    return later("Update", hour, *names, infos=[info(area(*codes), **words)])
+
+
+ROOT = named("a1", at(9))
+SECOND = named("Update-10", at(10))
+THIRD = named("Update-11", at(11))
+WIDER = update(10, ROOT, codes=[AIZU, KITAKATA])
+
+STORIES: dict[str, tuple[list[str], list[tuple[str, list[str], datetime]]]] = {
+    "an alert stands": ([first(AIZU)], [("active", ["07202"], until(9))]),
+    "an update amends it and renews its lease": ([first(AIZU), WIDER], [("active", ["07202", "07208"], until(10))]),
+    "an update that names an area no more lifts it there": (
+        [first(AIZU, KITAKATA), update(10, ROOT, codes=[KITAKATA])],
+        [("active", ["07208"], until(10))],
+    ),
+    "an update that is all clear lifts it": (
+        [first(AIZU), WIDER, update(11, ROOT, SECOND, codes=[AIZU], **OVER)],
+        [],
+    ),
+    "a cancellation lifts it": ([first(AIZU), WIDER, later("Cancel", 11, ROOT, SECOND)], []),
+    "a cancellation that names the first alone lifts it": ([first(AIZU), WIDER, later("Cancel", 11, ROOT)], []),
+    "an update after a cancellation declares anew": (
+        [first(AIZU), later("Cancel", 10, ROOT), update(11, ROOT, codes=[BANDAI])],
+        [("active", ["07407"], until(11))],
+    ),
+    "what falls to severe is proposed and what falls further is lifted": (
+        [first(AIZU), update(10, ROOT, codes=[AIZU], severity="Severe")],
+        [("proposed", ["07202"], until(10))],
+    ),
+    "what rises from severe is declared": (
+        [first(AIZU, severity="Severe"), update(10, ROOT, codes=[AIZU])],
+        [("active", ["07202"], until(10))],
+    ),
+    "one update of two alerts ends the second": (
+        [
+            first(AIZU),
+            first(KITAKATA, identifier="b1", hour=10),
+            update(11, ROOT, named("b1", at(10)), codes=[AIZU, BANDAI]),
+        ],
+        [("active", ["07202", "07407"], until(11))],
+    ),
+    "one cancellation of two alerts ends both": (
+        [first(AIZU), first(KITAKATA, identifier="b1", hour=10), later("Cancel", 11, ROOT, named("b1", at(10)))],
+        [],
+    ),
+    "two alerts are two emergencies": (
+        [first(AIZU), first(KITAKATA, identifier="b1", hour=10)],
+        [("active", ["07202"], until(9)), ("active", ["07208"], until(10))],
+    ),
+    "a drill changes nothing": (
+        [first(AIZU), later("Cancel", 10, ROOT, status="Exercise"), later("Cancel", 11, ROOT, status="Test")],
+        [("active", ["07202"], until(9))],
+    ),
+    "what an outline alone places, or a code of another country, declares nothing": (
+        [
+            first(("FIPS6", "006037")),
+            alert(info(area(inside="<polygon>37,139 38,139 38,140 37,139</polygon>")), identifier="p"),
+        ],
+        [],
+    ),
+    "an alert and its update of the same second": (
+        [first(AIZU), alert(info(area(KITAKATA)), type_="Update", identifier="u", sent=at(9), names=[ROOT])],
+        [("active", ["07208"], until(9))],
+    ),
+}
+
+LAST_ONLY = (
+    [
+        first(AIZU),
+        update(10, ROOT, codes=[AIZU, KITAKATA]),
+        update(11, SECOND, codes=[BANDAI]),
+    ],
+    [("active", ["07407"], until(11))],
+)
+
+
+@pytest.fixture
+def new_hub(tmp_path: Path) -> Iterator[Any]:
+    opened: list[Hub] = []
+
+    def open_() -> Hub:
+        hub = Hub.open(f"sqlite:///{tmp_path / f'{len(opened)}.sqlite3'}", SetClock(NOW))
+        hub.init()
+        opened.append(hub)
+        return hub
+
+    yield open_
+    for hub in opened:
+        hub.close()
+
+
+def ends(hub: Hub, payloads: Sequence[str], connector: CAP) -> list[tuple[str, list[str], datetime]]:
+    """The emergencies that stand once these payloads came in, in this order."""
+    for payload in payloads:
+        results = hub.intake.take(told(payload, connector).events)
+        assert all(result.status in ("accepted", "duplicate") for result in results)
+    found = [row for row in hub.audit.emergencies() if row["state"] != "ended"]
+    return sorted(
+        ((row["state"], row["areas"], datetime.fromisoformat(row["until"])) for row in found), key=lambda row: row[1]
+    )
+
+
+def orders(payloads: Sequence[str]) -> list[list[str]]:
+    """Every order; then each doubled, and all twice, the second time backwards."""
+    doubled = [payload for payload in payloads for _ in range(2)]
+    return [*map(list, permutations(payloads)), doubled, [*payloads, *reversed(payloads)]]
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_chain_ends_in_the_same_emergencies_in_any_order(new_hub: Any, story: str) -> None:
+    payloads, wanted = STORIES[story]
+    for order in orders(payloads):
+        assert ends(new_hub(), order, cap()) == wanted
+
+
+def test_a_feed_newest_first_ends_as_its_alerts_do(new_hub: Any) -> None:
+    for payloads, wanted in STORIES.values():
+        feed = atom(*[inside(payload) for payload in dict.fromkeys(reversed(payloads))])
+        assert ends(new_hub(), [feed, feed], cap()) == wanted
+
+
+def test_where_each_names_only_the_one_before_any_order_ends_the_same(new_hub: Any) -> None:
+    payloads, wanted = LAST_ONLY
+    for order in orders(payloads):
+        assert ends(new_hub(), order, cap(references="last")) == wanted
+    gone = [*payloads, later("Cancel", 12, THIRD)]
+    for order in (gone, gone[::-1]):
+        assert ends(new_hub(), order, cap(references="last")) == []
+
+
+def test_a_chain_that_names_only_the_one_before_needs_the_setting(new_hub: Any) -> None:
+    """The limit that the README tells of: what the third alert names does not say what the second one named."""
+    payloads, _ = LAST_ONLY
+    assert [row[1] for row in ends(new_hub(), payloads, cap())] == [["07202", "07208"], ["07407"]]
+
+
+def test_an_officers_hand_stays_over_an_update(new_hub: Any) -> None:
+    hub = new_hub()
+    ends(hub, [first(AIZU, severity="Severe")], cap())
+    (proposed,) = [row for row in hub.audit.emergencies() if row["state"] == "proposed"]
+    assert proposed["emergency"].startswith("cap:cap:cap%40aizu.example%2Ca1%2C")
+    again = ends(hub, [update(10, ROOT, codes=[AIZU], severity="Severe")], cap())
+    assert again == [("proposed", ["07202"], until(10))]
+    assert len({row["emergency"] for row in hub.audit.emergencies()}) == 1
