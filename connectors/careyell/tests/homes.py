@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hub_connector_careyell import Careyell
-
 from conftest import Town
 from hub.hub import Hub
 from hub.intake import Result
 from hub.plugins import Plugins
+from hub_connector_careyell import Careyell
 
 Shown = tuple[str, str, str, str]
 """Person, kind, event and what it says."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_connector_careyell import CARERS, Careyell
 
 from hub.connector import Event, Misuse, PayloadError, Request, Settings, Translation, Unsigned
 from hub.plugins import Plugins
 from hub.schemas import packaged
+from hub_connector_careyell import CARERS, Careyell
 
 from .records import SECRET, Record, page, record, withdrawal
 

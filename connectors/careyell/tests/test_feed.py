@@ -11,13 +11,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from hub_connector_careyell.feed import PAGE
 
 from doors import Client, served
 from hub import fetching
 from hub.connector import Settings
 from hub.plugins import Plugins, Setting
 from hub.polling import Round
+from hub_connector_careyell.feed import PAGE
 
 from .fake_careyell import RETRY_AFTER_S, TROUBLES, FakeCareyell
 from .histories import REFS, expected, history, written
