@@ -312,6 +312,8 @@ def _zigzag(number: int) -> bytes:
     return bytes(out)
 
 
+_NUMBERS = (int, float, Decimal)
+_PACK_DOUBLE = struct.Struct("<d").pack
 _SMALL = [_zigzag(number) for number in range(2048)]
 
 
@@ -360,15 +362,16 @@ def _integer(low: int, high: int) -> Encode:
 
 
 def _encode_double(value: Any, out: bytearray) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise PayloadError("is no number")
-    try:
-        number = float(value)
-    except OverflowError:
-        raise PayloadError("is a number out of range") from None
-    if not -1.8e308 < number < 1.8e308 or number in (float("inf"), float("-inf")):
+    if type(value) is not float:
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+            raise PayloadError("is no number")
+        try:
+            value = float(value)
+        except OverflowError:
+            raise PayloadError("is a number out of range") from None
+    if not -1.8e308 < value < 1.8e308:  # beyond the largest double: infinite
         raise PayloadError("is a number out of range")
-    out += struct.pack("<d", number)
+    out += _PACK_DOUBLE(value)
 
 
 def _decode_double(encoded: bytes, at: int) -> tuple[Any, int]:
@@ -436,7 +439,7 @@ def _encode_decimal(value: Any, out: bytearray) -> None:
     """The digits as they came, as a number or as text: R10 computes on them, and a double would have rounded."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise PayloadError("is no number")
     try:
         digits = value if isinstance(value, Decimal) else Decimal(repr(value))
@@ -444,10 +447,14 @@ def _encode_decimal(value: Any, out: bytearray) -> None:
         raise PayloadError("is a number out of range") from None
     if not digits.is_finite() or digits.adjusted() > 15:
         raise PayloadError("is a number out of range")
-    text = format(digits, "f")
-    if len(text) > 100:
+    text = str(digits)
+    if "E" in text:
+        text = format(digits, "f")
+    size = len(text)
+    if size > 100:
         raise PayloadError("has more than 100 digits")
-    _encode_string(text, out)
+    out += _SMALL[size]
+    out += text.encode()
 
 
 def _decode_decimal(encoded: bytes, at: int) -> tuple[Any, int]:

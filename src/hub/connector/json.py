@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -47,23 +47,37 @@ _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, pars
 
 
 def written(said: Any) -> bytes:
-    """What `parse` read, as JSON again, numbers with their digits; empty where it is nested too deeply."""
-    try:
-        return _text(said).encode()
-    except RecursionError:
-        return b""
+    """What `parse` read, as JSON again, numbers with their digits, however deeply it is nested."""
+    done: list[str] = []
+    left: list[Any] = [said]
+    while left:
+        part = left.pop()
+        match part:
+            case _Piece():
+                done.append(part)
+            case dict():
+                left += _pieces("{", ((f"{json.dumps(name)}:", inner) for name, inner in part.items()), "}")
+            case list():
+                left += _pieces("[", (("", inner) for inner in part), "]")
+            case Decimal():
+                done.append(str(part))
+            case _:
+                done.append(json.dumps(part))
+    return "".join(done).encode()
 
 
-def _text(said: Any) -> str:
-    match said:
-        case dict():
-            return "{" + ",".join(f"{json.dumps(name)}:{_text(part)}" for name, part in said.items()) + "}"
-        case list():
-            return "[" + ",".join(map(_text, said)) + "]"
-        case Decimal():
-            return str(said)
-        case _:
-            return json.dumps(said)
+class _Piece(str):
+    """A piece of JSON, written already."""
+
+    __slots__ = ()
+
+
+def _pieces(opening: str, parts: Iterable[tuple[str, Any]], closing: str) -> list[Any]:
+    """What stands between two brackets, the last first."""
+    inner = [
+        piece for number, (name, part) in enumerate(parts) for piece in (_Piece(f"{',' if number else ''}{name}"), part)
+    ]
+    return [_Piece(closing), *reversed(inner), _Piece(opening)]
 
 
 def read(payload: bytes, limit_bytes: int = LIMIT_BYTES) -> Field:
