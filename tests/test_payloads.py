@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Town
-from hub.connector import Event, Settings, Translation
+from hub.connector import Event, PayloadError, Settings, Translation
 from hub.payloads import Delivery, Taken
 from hub.plugins import Plugins
 from hub.web.quarantine import translator
@@ -166,7 +166,7 @@ class Broken:
     """What a connector may not do."""
 
     name = source = NAME
-    kinds = ("safety.answered",)
+    kinds = ("safety.answered", "recipient.registered", "fact.retracted")
     quality: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, does: str) -> None:
@@ -183,10 +183,25 @@ class Broken:
                 event = Event(source=NAME, id="x", kind="location.reported", ref="u1", data={})
             case "person":
                 event = Event(source=NAME, id="x", kind="safety.answered", person="hanako", data=data)
+            case "control":
+                data = {"recipient": "x", "class": "municipality", "areas": ["*"], "purposes": ["rescue"]}
+                event = Event(source=NAME, id="x", kind="recipient.registered", data=data)
+            case "retracts":
+                data = {"event": "x", "source": "careyell"}
+                event = Event(source=NAME, id="x", kind="fact.retracted", ref="u1", data=data)
+            case "data":
+                event = Event(source=NAME, id="x", kind="safety.answered", ref="u1", data=None)  # type: ignore[arg-type]
+            case "nothing":
+                return None  # type: ignore[return-value]
+            case "exits":
+                raise SystemExit(3)
         return Translation(events=[event])
 
 
-@pytest.mark.parametrize("does", ["raises", "source", "kind", "person"])
+DOES = ["raises", "source", "kind", "person", "control", "retracts", "data", "nothing", "exits"]
+
+
+@pytest.mark.parametrize("does", DOES)
 def test_a_connector_that_does_what_it_may_not_costs_its_payload_alone(home: Town, does: str) -> None:
     taken = home.hub.payloads.take(Delivery(connector=Broken(does), payload=b"p", via="import"))
     assert taken.status == "refused"
@@ -194,6 +209,16 @@ def test_a_connector_that_does_what_it_may_not_costs_its_payload_alone(home: Tow
     assert "090" not in (taken.reason or "")
     assert log(home) == []
     assert [item.kept for item in home.hub.quarantine.items()] == [True]
+
+
+def test_a_replay_is_looked_over_as_the_payload_was(home: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(home, answer("a", status="fine"))
+    [item] = home.hub.quarantine.items()
+    for does in DOES:
+        monkeypatch.setattr(home.hub.plugins.find(NAME), "translate", Broken(does).translate)
+        with pytest.raises(PayloadError, match="tell its author"):
+            replay(home, item.item)
+    assert log(home) == []
 
 
 def test_settings_reach_the_connector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

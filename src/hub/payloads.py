@@ -17,7 +17,7 @@ from typing import Literal
 
 from hub.connector import Connector, Translation
 from hub.errors import PayloadError, Refused
-from hub.events import Event
+from hub.events import CONTROLS, Event
 from hub.intake import Intake, Result
 from hub.quarantine import LARGEST_BYTES, Quarantine, Refusal
 
@@ -137,13 +137,22 @@ def translated(connector: Connector, payload: bytes) -> Translation:
     """What a connector makes of a payload, looked over. Raises PayloadError, also where the connector fails."""
     try:
         translation = connector.translate(payload)
+        for number, event in enumerate(translation.events):
+            _look_over(connector, event, f"events[{number}]")
     except PayloadError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PayloadError(f"the connector failed ({type(error).__name__}); tell its author") from None
-    for number, event in enumerate(translation.events):
-        if event.source != connector.source or event.kind not in connector.kinds:
-            raise PayloadError("the connector says what it may not; tell its author", path=f"events[{number}]")
-        if event.person is not None or (event.data.get("by") is not None and event.kind in _CONTROLS):
-            raise PayloadError("the connector names who it cannot know; tell its author", path=f"events[{number}]")
     return translation
+
+
+def _look_over(connector: Connector, event: Event, path: str) -> None:
+    """What no table of authorities sees where a payload is imported or polled: whatever a connector lists as its
+    kinds, it registers no recipient, opens no override, and takes back nothing of another source."""
+    allowed = event.kind not in CONTROLS or event.kind in _CONTROLS
+    if not allowed or event.source != connector.source or event.kind not in connector.kinds:
+        raise PayloadError("the connector says what it may not; tell its author", path=path)
+    if event.kind == "fact.retracted" and event.data.get("source") not in (None, connector.source):
+        raise PayloadError("the connector takes back a fact of another source; tell its author", path=path)
+    if event.person is not None or (event.data.get("by") is not None and event.kind in _CONTROLS):
+        raise PayloadError("the connector names who it cannot know; tell its author", path=path)
