@@ -98,6 +98,27 @@ def test_an_erasure_and_an_unlinking_reach_what_was_rejected(home: Town, user: s
     assert b'"u2"' in home.hub.quarantine.open(left.item)[2]
 
 
+def test_an_erasure_reaches_a_rejected_record_beside_an_event_that_intake_refused(home: Town) -> None:
+    take(home, answer("a", "u1", "fine"), {"id": "b", "user": "u2"})
+    home.tell("person.erased", person="taro")
+    kept = [home.hub.quarantine.open(item.item)[2] for item in home.hub.quarantine.items()]
+    assert len(kept) == 1
+    assert b"u2" not in kept[0]
+
+
+def test_of_a_payload_that_is_refused_throughout_only_so_much_is_kept_and_the_rest_told_as_lost(
+    home: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept for a hundred thousand rows, one after the other, it would hold up intake for minutes."""
+    monkeypatch.setattr("hub.payloads.MOST_OF_A_SOURCE", 3)
+    asked: list[int] = []
+    keep = home.hub.quarantine.keep
+    monkeypatch.setattr(home.hub.quarantine, "keep", lambda given: asked.append(len(given)) or keep(given))
+    assert not take(home, *({"id": str(n), "user": "u1"} for n in range(3))).lost
+    assert take(home, *({"id": str(n), "user": "u1"} for n in range(4))).lost
+    assert asked == [3, 3]
+
+
 def test_nothing_is_kept_of_who_is_erased(home: Town) -> None:
     home.tell("person.erased", person="hanako")
     taken = take(home, {"id": "b", "user": "u1", "status": 3})

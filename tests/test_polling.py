@@ -149,7 +149,7 @@ def test_a_page_that_could_not_be_kept_is_not_passed_over(opened: Any) -> None:
         town = opened(here)
         done = town.hub.polling.ask("village")
         town.hub.polling.ask("village")
-    assert "too large to be kept" in done.error
+    assert "too large or too much to be kept" in done.error
     assert here.asked == ["/api/records?from=0"] * 2
 
 

@@ -19,7 +19,7 @@ from hub.connector import Connector, Translation
 from hub.errors import PayloadError, Refused
 from hub.events import CONTROLS, Event
 from hub.intake import Intake, Result
-from hub.quarantine import LARGEST_BYTES, Quarantine, Refusal
+from hub.quarantine import LARGEST_BYTES, MOST_OF_A_SOURCE, Quarantine, Refusal
 
 BEFORE = "received before"
 
@@ -31,7 +31,7 @@ class Taken:
     """What became of one payload, durable already.
 
     results: of its events, in order. refused: each error once, in the payload's order.
-    lost: something was refused and could not be kept, being too large.
+    lost: something was refused and could not be kept, being too large or too much.
     """
 
     results: Sequence[Result] = ()
@@ -111,23 +111,29 @@ class Payloads:
         refused = [(result.error, result.event) for result in results if result.error is not None]
         errors = [*(found.error for found in translation.rejected), *(error for error, _ in refused)]
         kept = [delivery.refusal(found.error, found.payload, found.refs) for found in translation.rejected]
-        lost = self._keep([*kept, *_refusals(delivery, results, refused)])
+        whole = not kept  # what was rejected may be about others; it is kept by itself
+        lost = self._keep([*kept, *_refusals(delivery, results, refused, whole=whole)])
         return Taken(results=results, refused=errors, nothing=translation.nothing, wake=translation.wake, lost=lost)
 
     def _keep(self, refusals: Sequence[Refusal]) -> bool:
-        """Keep them; whether one was too large to be kept."""
+        """Keep them; whether one was too large to be kept, or more were refused than are kept of a source."""
         if refusals:
-            self._quarantine.keep(refusals)
-        return any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals)
+            self._quarantine.keep(refusals[:MOST_OF_A_SOURCE])
+        many = len(refusals) > MOST_OF_A_SOURCE
+        return many or any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals)
 
 
 def _refusals(
-    delivery: Delivery, results: Sequence[Result], refused: Sequence[tuple[PayloadError | Refused, Event]]
+    delivery: Delivery,
+    results: Sequence[Result],
+    refused: Sequence[tuple[PayloadError | Refused, Event]],
+    *,
+    whole: bool,
 ) -> list[Refusal]:
     """What to keep of the events that intake refused: the payload; where it is about several people or too large,
-    each event by itself, so that the erasure of one takes nothing of another."""
+    or may not be kept whole, each event by itself, so that the erasure of one reaches all of theirs, and no other's."""
     refs = {result.event.ref for result in results if result.event.ref is not None}
-    if refused and len(refs) <= 1 and len(delivery.payload) <= LARGEST_BYTES:
+    if refused and whole and len(refs) <= 1 and len(delivery.payload) <= LARGEST_BYTES:
         error, event = refused[0]
         return [delivery.refusal(error, delivery.payload, refs, event.kind)]
     return [Refusal.of_event(error, event) for error, event in refused]

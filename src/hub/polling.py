@@ -134,7 +134,7 @@ class Polling:
                     taken = self._payloads.take(Delivery(connector=plugin, payload=pulled.payload, via="poll"))
                     if taken.lost:
                         raise PayloadError(
-                            "a page is refused and too large to be kept; the source is not asked further"
+                            "what is refused of a page is too large or too much to be kept; the source is not asked further"
                         )
                     if not self._advance(name, pulled):
                         return None
