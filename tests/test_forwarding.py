@@ -6,7 +6,9 @@ With real processes, killed: tests/servers/test_forwarding.py.
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from doors import cloudevent
 from hub.errors import Busy, Misuse
@@ -95,6 +98,18 @@ def test_an_urgent_fact_does_not_overtake_the_enrolment_of_its_person(outbox: Ou
         cloudevent("safety.answered", "s", "hanako", status="need_help"),
     )
     assert order(outbox) == ["e", "s"]
+
+
+def test_the_end_of_an_override_does_not_overtake_its_beginning(outbox: Outbox) -> None:
+    """Closed before it is opened, it would stay open for its 72 hours."""
+    put(
+        outbox,
+        ping("p"),
+        cloudevent("override.opened", "o", None, override="o1", recipient="city"),
+        cloudevent("override.opened", "other", None, override="o2", recipient="city"),
+        cloudevent("override.closed", "c", None, override="o1"),
+    )
+    assert order(outbox) == ["o", "c", "other", "p"]
 
 
 def test_the_same_event_is_kept_once_and_other_content_under_its_id_refused(outbox: Outbox) -> None:
@@ -184,6 +199,43 @@ def test_where_sending_fails_everything_stays(
     assert waits[0] >= least_s
     assert waits[1] >= waits[0] or least_s > 1
     assert order(outbox) == ["a"]
+
+
+def test_an_event_that_is_not_the_bearers_holds_up_no_other(outbox: Outbox, token: Path) -> None:
+    """It is urgent, and would stand at the head of every batch for ever."""
+    put(outbox, ping("a"), ping("b"), cloudevent("consent.revoked", "x", "hanako", grant="g"))
+    error = {"reason": "is not for this caller to append", "rule": "R16"}
+    rows = [{"status": "rejected", "error": error}, {"status": "accepted"}, {"status": "accepted"}]
+    with hub(lambda path: (200, {}, json.dumps({"results": rows}).encode())) as here:
+        drain = Drain(outbox, here.url, token)
+        assert (drain.once().taken, drain.once()) == (2, None)
+        drain.close()
+    assert [row[0] for row in outbox.state().refused] == ["x"]
+
+
+def test_a_full_disk_ends_no_sending(outbox: Outbox, token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(outbox, ping("a"))
+    settle, sent = outbox.settle, []
+
+    def full(*_: Any) -> None:
+        monkeypatch.setattr(outbox, "settle", settle)
+        raise OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(outbox, "settle", full)
+    with hub(answered("accepted"), answered("duplicate")) as here:
+        drain = Drain(outbox, here.url, token)
+        drain.run(threading.Event(), sent.append, until_empty=True)
+        drain.close()
+    assert ["see the disk" in (one.error or "") for one in sent] == [True, False]
+    assert outbox.state().waiting == 0
+
+
+def test_a_day_that_a_proxy_asks_for_is_not_waited(outbox: Outbox, token: Path) -> None:
+    put(outbox, ping("a"))
+    with hub(lambda path: (503, {"Retry-After": "86400"}, b"")) as here:
+        drain = Drain(outbox, here.url, token)
+        assert drain.once().wait_s == 600
+        drain.close()
 
 
 def test_a_batch_that_is_too_large_is_sent_in_smaller_ones_and_a_poisoned_event_alone(
