@@ -79,6 +79,25 @@ def test_what_is_not_signed_so_is_nobodys(home: tuple[Town, Client], headers: di
     assert town.hub.quarantine.items() == []
 
 
+def test_a_signature_that_the_connector_stumbles_over_does_not_hold(home: tuple[Town, Client]) -> None:
+    _, client = home
+    assert send(client, body(), {"X-Signature": "ö"}).status == 401
+
+
+def test_a_hub_that_is_busy_does_not_say_that_the_signature_is_wrong(
+    home: tuple[Town, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source gives up after 401, and comes again after 503."""
+    _, client = home
+    monkeypatch.setattr("hub.web.door._MOST_READS", 0)
+    assert send(client, body(), signature(body())).status == 503
+
+
+def test_a_signed_webhook_without_a_body_is_one_that_cannot_be_read(home: tuple[Town, Client]) -> None:
+    _, client = home
+    assert send(client, b"", signature(b"")).status == 422
+
+
 def test_a_signature_opens_no_other_door(home: tuple[Town, Client]) -> None:
     _, client = home
     for path in ("/v1/connectors/jma", "/v1/events", "/v1/connectors/nobody"):

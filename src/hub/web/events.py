@@ -267,7 +267,8 @@ async def post_payload(request: Request, name: str) -> Response:
         plugin = at.hub.plugins.find(name)
     except Misuse:
         raise Problem("not-found", "No connector of this name is installed here.") from None
-    payload = getattr(request.state, "payload", None) or await bodies.read(request)
+    signed_for: bytes | None = getattr(request.state, "payload", None)
+    payload = await bodies.read(request) if signed_for is None else signed_for
     media_type = bodies.media_type(request.headers.get("content-type"))
     delivery = Delivery(connector=plugin, payload=payload, via="connector", media_type=media_type)
     read = await at.read(lambda: at.hub.payloads.read(delivery))
