@@ -205,6 +205,8 @@ def _is_listed(bundle: Bundle) -> bool:
 
 def _take(bundle: Bundle, entry: Field) -> None:
     """One entry: a resource, a deletion, or a Bundle inside."""
+    if entry.optional("modifierExtension") is not None:
+        raise entry.wrong("has a modifierExtension, which is not known and may change what all of it means")
     request = entry.optional("request")
     method = text_of(request, "method") if request is not None else None
     if method == "DELETE":

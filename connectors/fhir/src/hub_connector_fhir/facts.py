@@ -48,7 +48,7 @@ from hub_connector_fhir.identity import (
     versions_of,
 )
 from hub_connector_fhir.parts import part_of, path_of, tags_of
-from hub_connector_fhir.terms import moment, period, text_of
+from hub_connector_fhir.terms import moment, period, text_of, understood
 
 SOURCE = "fhir"
 ORIGINAL_TYPE = "application/fhir+json; fhirVersion=4.0"
@@ -129,10 +129,13 @@ class Reading:
             )
         test = _TEST in marks
         if entry.type == CONSENT:
+            understood(entry.resource)
             self._ask(entry, ref, test=test)
             return None
         name = name_of(entry, self._choices)
         error = is_error(entry.resource, entry.type)
+        if not error:
+            understood(entry.resource)
         said = None if error and not _is_stamped(entry, name) else self._said(entry)
         text = "" if said is None else content.written(entry.resource.value)
         if len(text) > LARGEST_ORIGINAL // 2:

@@ -9,7 +9,7 @@ from typing import Any
 from hub.connector.json import Field
 from hub_connector_fhir.bundle import Entry
 from hub_connector_fhir.identity import ERROR, MEDICATION, STATEMENT
-from hub_connector_fhir.terms import codings, listed, notes, quantity, text_of, word_of, words
+from hub_connector_fhir.terms import codings, listed, notes, quantity, text_of, understood, word_of, words
 
 PRESCRIBER = "urn:saigai-hub:fhir:prescriber"
 """Extension of a MedicationStatement that the hub wrote: who prescribed it, which R4 has no field for."""
@@ -103,6 +103,7 @@ def _concept(entry: Entry, needs: list[Entry]) -> tuple[Field | None, str | None
     if found is None or found.type != "Medication":
         return None, display
     if found.inside is None:
+        understood(found.resource)
         needs.append(found)
     concept = found.resource.optional("code")
     return concept, display if concept is not None else (_mixed(found.resource) or display)

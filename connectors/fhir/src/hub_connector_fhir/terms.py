@@ -62,6 +62,22 @@ def id_of(resource: Field) -> str | None:
     return said.value
 
 
+def understood(resource: Field) -> None:
+    """Return if nothing in it may change what it means. Raises PayloadError: R4 forbids to pass over such a thing."""
+    rules = resource.optional("implicitRules")
+    if rules is not None:
+        raise rules.wrong("names rules that are not known, by which all of it may mean something else")
+    left = [resource.value]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            if part.get("modifierExtension"):
+                raise resource.wrong("has a modifierExtension, which is not known and may change what all of it means")
+            left += part.values()
+
+
 def listed(field: Field, name: str) -> Iterator[Field]:
     """The values of an array that may be absent."""
     found = field.optional(name)

@@ -1,0 +1,95 @@
+"""FHIR in and out: what must not be read as something else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hub.connector import Settings, Translation
+from hub_connector_fhir import FHIR
+
+PATIENT = {"reference": "Patient/p1"}
+UNKNOWN = [{"url": "urn:mihon:negated", "valueBoolean": True}]
+
+
+def read(*resources: Any, type: str = "collection", **options: Any) -> Translation:
+    """What a Bundle of these resources gives; one of type `alone`, what the one by itself does."""
+    said = resources[0] if type == "alone" else {"resourceType": "Bundle", "type": type, "entry": []}
+    if type != "alone":
+        said["entry"] = [part if "resource" in part else {"resource": part} for part in resources]
+    return FHIR(Settings(options=options)).translate(json.dumps(said).encode())
+
+
+def only(said: Any, **asked: Any) -> Any:
+    [event] = read(said, **asked).events
+    return event
+
+
+def reasons(*resources: Any) -> list[str]:
+    return [found.error.reason for found in read(*resources).rejected]
+
+
+def request(*dosage: Any, **more: Any) -> dict[str, Any]:
+    said = {
+        "resourceType": "MedicationRequest",
+        "id": "r1",
+        "status": "active",
+        "intent": "order",
+        "subject": PATIENT,
+        "medicationCodeableConcept": {"text": "アムロジピン"},
+        "dosageInstruction": list(dosage),
+    }
+    return {name: value for name, value in {**said, **more}.items() if value}
+
+
+def observation(code: str = "8310-5", **more: Any) -> dict[str, Any]:
+    said = {
+        "resourceType": "Observation",
+        "id": "o1",
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+        "subject": PATIENT,
+        "valueQuantity": {"value": 36.5, "system": "http://unitsofmeasure.org", "code": "Cel"},
+    }
+    return {name: value for name, value in {**said, **more}.items() if value}
+
+
+def allergy(**more: Any) -> dict[str, Any]:
+    said = {
+        "resourceType": "AllergyIntolerance",
+        "id": "a1",
+        "patient": PATIENT,
+        "code": {"text": "ペニシリン"},
+    }
+    return {**said, **more}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        request(modifierExtension=UNKNOWN),
+        request({"text": "1日1回", "modifierExtension": UNKNOWN}),
+        observation(component=[{"code": {"text": "x"}, "modifierExtension": UNKNOWN}]),
+        allergy(contained=[{"resourceType": "Provenance", "modifierExtension": UNKNOWN}]),
+    ],
+)
+def test_what_an_unknown_modifier_may_turn_round_is_refused(said: Any) -> None:
+    [reason] = reasons(said, {**observation(), "id": "o2"})
+    assert "modifierExtension" in reason
+    assert len(read(said, {**observation(), "id": "o2"}).events) == 1
+
+
+def test_so_are_rules_that_are_not_known_and_a_medicine_beside_it() -> None:
+    assert "rules" in reasons(request(implicitRules="urn:mihon:rules"))[0]
+    medicine = {"resourceType": "Medication", "id": "m1", "code": {"text": "薬"}, "modifierExtension": UNKNOWN}
+    prescribed = request(medicationCodeableConcept=None, medicationReference={"reference": "Medication/m1"})
+    assert "modifierExtension" in reasons(prescribed, medicine)[0]
+    assert "modifierExtension" in reasons({"resource": request(), "modifierExtension": UNKNOWN})[0]
+
+
+def test_an_error_takes_back_what_was_said_whatever_modifies_it() -> None:
+    wrong = request(status="entered-in-error", meta={"versionId": "2"}, modifierExtension=UNKNOWN)
+    hidden = [event.data["event"] for event in read(wrong, type="batch").events]
+    assert "MedicationRequest/r1/1" in hidden
