@@ -93,3 +93,36 @@ def test_an_error_takes_back_what_was_said_whatever_modifies_it() -> None:
     wrong = request(status="entered-in-error", meta={"versionId": "2"}, modifierExtension=UNKNOWN)
     hidden = [event.data["event"] for event in read(wrong, type="batch").events]
     assert "MedicationRequest/r1/1" in hidden
+
+
+GLUCOSE, TEMPERATURE, SCORE = "2339-0", "8310-5", "9269-2"
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        (GLUCOSE, {"valueQuantity": {"value": 5.5}}),
+        (GLUCOSE, {"valueQuantity": {"value": 5.5, "unit": "mM"}}),
+        (GLUCOSE, {"valueQuantity": {"value": 2.2, "comparator": "<", "unit": "mmol/L"}}),
+        (GLUCOSE, {"valueQuantity": None, "valueString": "5.5"}),
+        (TEMPERATURE, {"valueQuantity": {"value": 98, "unit": "F"}}),
+        ("8867-4", {"valueQuantity": None, "valueInteger": 72}),
+    ],
+)
+def test_a_number_stands_under_no_name_whose_unit_it_does_not_have(code: str, value: Any) -> None:
+    data = only(observation(code, **value)).data
+    assert "vitals" not in data
+    assert any(digit in data["note"] for digit in "5279")
+
+
+def test_that_a_unit_is_missing_is_said() -> None:
+    assert only(observation(GLUCOSE, valueQuantity={"value": 5.5})).data["note"] == f"{GLUCOSE}: 5.5 (no unit)"
+
+
+def test_what_has_its_unit_or_needs_none_keeps_its_name() -> None:
+    low = {"value": 40, "comparator": "<", "unit": "mg/dL"}
+    assert only(observation(GLUCOSE, valueQuantity=low)).data["vitals"] == {"blood_glucose_mg_per_dL": "<40 mg/dL"}
+    text = observation(GLUCOSE, valueQuantity=None, valueString="Lo")
+    assert only(text).data["vitals"] == {"blood_glucose_mg_per_dL": "Lo"}
+    score = observation(SCORE, valueQuantity=None, valueInteger=15)
+    assert read(score, observations="all").events[0].data["vitals"] == {"glasgow_coma_score": 15.0}

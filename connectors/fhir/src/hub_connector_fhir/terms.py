@@ -125,12 +125,12 @@ def notes(resource: Field) -> list[str]:
 
 
 def quantity(field: Field | None) -> str | None:
-    """A Quantity in words, as `2 mg`; None where it says no value."""
+    """A Quantity in words, as `2 mg`; None where it says no value. That it says no unit is told."""
     if field is None or field.optional("value") is None:
         return None
     value = field.need("value").number(-_HIGHEST, _HIGHEST)
-    comparator, unit = text_of(field, "comparator") or "", text_of(field, "unit") or text_of(field, "code") or ""
-    return f"{comparator}{value} {unit}".strip()
+    comparator, unit = text_of(field, "comparator") or "", text_of(field, "unit") or text_of(field, "code")
+    return f"{comparator}{value} {unit or '(no unit)'}"
 
 
 def word_of(field: Field, name: str, words: Mapping[str, Any]) -> str:
