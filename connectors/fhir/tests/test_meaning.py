@@ -126,3 +126,11 @@ def test_what_has_its_unit_or_needs_none_keeps_its_name() -> None:
     assert only(text).data["vitals"] == {"blood_glucose_mg_per_dL": "Lo"}
     score = observation(SCORE, valueQuantity=None, valueInteger=15)
     assert read(score, observations="all").events[0].data["vitals"] == {"glasgow_coma_score": 15.0}
+
+
+def test_what_was_measured_of_an_unborn_child_is_not_the_persons() -> None:
+    said = read(observation(focus=[{"reference": "RelatedPerson/child"}]))
+    assert not said.events
+    assert said.nothing == "Observation is about another than its subject: it has a focus (1)"
+    assert not read(observation(focus=[{"display": "a fetus"}])).events
+    assert only(observation(focus=[PATIENT])).data["vitals"] == {"temperature_degC": 36.5}

@@ -78,6 +78,9 @@ def read_observation(entry: Entry, choices: Choices) -> Finding | str:
     status = word_of(resource, "status", _OBSERVED)
     if status in ("registered", "cancelled"):
         return "has no result: it is registered or cancelled"
+    subject = resource.optional("subject")
+    if any(subject is None or _whom(focus) != _whom(subject) for focus in listed(resource, "focus")):
+        return "is about another than its subject: it has a focus"
     measured: dict[str, float | str] = {}
     said: list[str] = []
     vital = _is_vital(resource)
@@ -91,6 +94,10 @@ def read_observation(entry: Entry, choices: Choices) -> Finding | str:
     if not measured and not said:
         return "has no value"
     return Finding(measured=measured, notes=said)
+
+
+def _whom(reference: Field) -> str | None:
+    return text_of(reference, "reference")
 
 
 def _is_vital(resource: Field) -> bool:
