@@ -134,3 +134,73 @@ def test_what_was_measured_of_an_unborn_child_is_not_the_persons() -> None:
     assert said.nothing == "Observation is about another than its subject: it has a focus (1)"
     assert not read(observation(focus=[{"display": "a fetus"}])).events
     assert only(observation(focus=[PATIENT])).data["vitals"] == {"temperature_degC": 36.5}
+
+
+def dose(value: Any, unit: str | None = "mg", **more: Any) -> dict[str, Any]:
+    amount = {"value": value, "unit": unit} if unit else {"value": value}
+    return {"doseAndRate": [{"doseQuantity": amount}], **more}
+
+
+def medicine(*dosage: Any) -> Any:
+    [found] = only(request(*dosage)).data["medications"]
+    return found.get("dose"), found.get("timing")
+
+
+def test_each_dose_stays_with_its_time() -> None:
+    steps = (dose(5, text="朝食後"), dose(10, text="昼食後"), dose(5, text="夕食後"))
+    assert medicine(*steps) == ("5 mg; 10 mg; 5 mg", "朝食後; 昼食後; 夕食後")
+    assert medicine({"text": "朝食後"}, dose(10, text="夕食後")) == ("-; 10 mg", "朝食後; 夕食後")
+    assert medicine(dose(5, text="朝食後"), dose(5, text="夕食後")) == ("5 mg", "朝食後; 夕食後")
+
+
+def test_a_dose_without_its_unit_is_no_number_of_tablets() -> None:
+    assert medicine(dose(5, None)) == ("5 (no unit)", None)
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        ({"low": {"value": 5, "unit": "mg"}}, ">=5 mg"),
+        ({"high": {"value": 10, "unit": "mg"}}, "<=10 mg"),
+        ({"low": {"value": 5, "unit": "mg"}, "high": {"value": 10, "unit": "mg"}}, "5 mg - 10 mg"),
+    ],
+)
+def test_an_end_of_a_range_is_not_the_dose(span: Any, said: str) -> None:
+    assert medicine({"doseAndRate": [{"doseRange": span}]}) == (said, None)
+
+
+def test_a_powder_says_of_what_the_dose_is() -> None:
+    sort = {"coding": [{"system": "urn:mihon:amounts", "code": "1", "display": "製剤量"}]}
+    said = {"doseAndRate": [{"type": sort, "doseQuantity": {"value": 1, "unit": "g"}}]}
+    assert medicine(said) == ("1 g (製剤量)", None)
+
+
+DAILY = {"frequency": 1, "period": 1, "periodUnit": "d"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "1 x / 1 d"),
+        ({"dayOfWeek": ["mon"]}, "1 x / 1 d; mon"),
+        ({"timeOfDay": ["08:00:00"]}, "1 x / 1 d; 08:00:00"),
+        ({"count": 1}, "1 x / 1 d; 1 x in all"),
+        ({"frequencyMax": 4, "when": ["PC"]}, "1-4 x / 1 d; PC"),
+        ({"boundsDuration": {"value": 7, "unit": "d"}}, "1 x / 1 d; for 7 d"),
+        ({"boundsPeriod": {"end": "2026-06-07"}}, "1 x / 1 d; until 2026-06-07"),
+    ],
+)
+def test_what_is_taken_once_a_week_is_not_taken_daily(more: Any, said: str) -> None:
+    assert medicine(dose(2, timing={"repeat": {**DAILY, **more}})) == ("2 mg", said)
+
+
+def test_what_is_taken_as_needed_is_not_taken_always() -> None:
+    most = {"numerator": {"value": 4, "unit": "g"}, "denominator": {"value": 1, "unit": "d"}}
+    repeat = {"timing": {"repeat": DAILY}}
+    assert medicine(dose(1, "g", asNeededBoolean=True, maxDosePerPeriod=most, **repeat)) == (
+        "1 g",
+        "1 x / 1 d; only as needed; at most 4 g / 1 d",
+    )
+    pain = {"text": "痛むとき"}
+    assert medicine(dose(1, "g", asNeededCodeableConcept=pain)) == ("1 g", "only as needed: 痛むとき")
+    assert medicine(dose(1, "g", asNeededBoolean=False, text="毎食後")) == ("1 g", "毎食後")
