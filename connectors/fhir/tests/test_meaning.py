@@ -204,3 +204,37 @@ def test_what_is_taken_as_needed_is_not_taken_always() -> None:
     pain = {"text": "痛むとき"}
     assert medicine(dose(1, "g", asNeededCodeableConcept=pain)) == ("1 g", "only as needed: 痛むとき")
     assert medicine(dose(1, "g", asNeededBoolean=False, text="毎食後")) == ("1 g", "毎食後")
+
+
+def shown(kind: str, data: Any, precision: str = "full") -> list[dict[str, Any]]:
+    """The resources of one fact in an answer, without its Patient and Provenance."""
+    item = {"event": "e1", "source": "careyell", "kind": kind, "precision": precision, "basis": {"grant": "g1"}}
+    item |= {"occurred_at": "2026-06-02T00:01:00Z", "recorded_at": "2026-06-02T00:01:00Z", "data": data}
+    said = {"recipient": "hospital", "purpose": "care", "exercise": False, "time": "2026-06-02T00:02:00Z"}
+    persons = [{"person": "hanako", "mode": "normal", "items": [item]}]
+    payload = FHIR().render({**said, "format": "view/1", "persons": persons, "next": None}, "application/fhir+json")
+    found = [part["resource"] for part in json.loads(payload)["entry"]]
+    return [one for one in found if one["resourceType"] not in ("Patient", "Provenance")]
+
+
+@pytest.mark.parametrize(
+    "dose", ["1 mg - 2 mg", "1 - 2 mg", "5 mg; 10 mg", "1 1/2 錠", "1 g (製剤量)", "5", "5 (no unit)", "2 錠、痛むとき 3 錠"]
+)
+def test_a_dose_that_is_more_than_one_number_with_its_unit_goes_out_in_words(dose: str) -> None:
+    [statement] = shown("care.medication_updated", {"medications": [{"name": "薬", "dose": dose}]})
+    assert statement["dosage"] == [{"text": dose}]
+
+
+@pytest.mark.parametrize(("dose", "value", "unit"), [("2.50 mg", 2.5, "mg"), ("1 錠", 1, "錠"), ("10 ug/kg", 10, "ug/kg")])
+def test_a_dose_of_one_number_and_unit_goes_out_as_a_quantity(dose: str, value: float, unit: str) -> None:
+    [statement] = shown("care.medication_updated", {"medications": [{"name": "薬", "dose": dose}]})
+    assert statement["dosage"] == [{"doseAndRate": [{"doseQuantity": {"value": value, "unit": unit}}]}]
+
+
+@pytest.mark.parametrize("precision", ["full", "summary"])
+def test_that_one_prescriber_has_nothing_is_not_that_nothing_is_taken(precision: str) -> None:
+    data = {"medications": [], **({"prescriber": "見本医師 (MedicationRequest/rx9)"} if precision == "full" else {})}
+    [empty] = shown("care.medication_updated", data, precision)
+    assert "coding" not in empty["emptyReason"]
+    assert "others may have prescribed" in empty["emptyReason"]["text"]
+    assert [part["valueString"] for part in empty.get("extension", ())] == [*data.values()][1:]

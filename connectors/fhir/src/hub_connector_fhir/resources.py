@@ -24,7 +24,9 @@ _STATUS = "urn:saigai-hub:status"
 _MESH = "urn:saigai-hub:mesh"
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _NONE_KNOWN = {"system": "http://snomed.info/sct", "code": "716186003", "display": "No known allergy"}
-_DOSE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(?: (\S.{0,60}))?", re.ASCII)
+_DOSE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?) ([^\W\d][^\s;,()-]{0,60}|%)")
+"""One number and one unit. What says more, as a range or several doses, stays in words."""
+
 _CODE = re.compile(r"\S{1,200}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,8}(?:-[a-zA-Z0-9]{1,8}){0,4}", re.ASCII)
@@ -66,7 +68,8 @@ def _medications(item: Item, subject: Resource) -> list[Resource]:
                 "code": {"coding": [{"system": vitals.LOINC, "code": "10160-0"}]},
                 "subject": subject,
                 **_at(item, "date"),
-                "emptyReason": {"coding": [{"system": f"{_TERMS}/list-empty-reason", "code": "nilknown"}]},
+                **_prescriber(data),
+                "emptyReason": {"text": "nothing of this prescriber or record; others may have prescribed"},
             }
         ]
     return _noted(found, data)
@@ -82,8 +85,7 @@ def _statement(medicine: Mapping[str, Any], shared: Resource) -> Resource:
     amount = _DOSE.fullmatch(dose) if dose else None
     dosage: Resource = {}
     if amount:
-        unit = {"unit": amount[2]} if amount[2] else {}
-        dosage["doseAndRate"] = [{"doseQuantity": {"value": Decimal(amount[1]), **unit}}]
+        dosage["doseAndRate"] = [{"doseQuantity": {"value": Decimal(amount[1]), "unit": amount[2]}}]
         dose = None
     text = "; ".join(part for part in (dose, timing) if part)
     if text:
