@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 
+from hub import areas
 from hub.connector import Settings, Translation
 from hub_connector_fhir import FHIR
 
@@ -238,3 +240,15 @@ def test_that_one_prescriber_has_nothing_is_not_that_nothing_is_taken(precision:
     assert "coding" not in empty["emptyReason"]
     assert "others may have prescribed" in empty["emptyReason"]["text"]
     assert [part["valueString"] for part in empty.get("extension", ())] == [*data.values()][1:]
+
+
+@pytest.mark.parametrize(("mesh", "reach"), [("563917", 8100.0), ("56391794", 810.0), ("5639179411", 210.0)])
+def test_a_grid_square_is_no_exact_point(mesh: str, reach: float) -> None:
+    data = {"lat_deg": 37.49583, "lon_deg": 139.93125, "mesh": mesh}
+    [said] = shown("location.reported", data, "1km")
+    [accuracy] = said["component"]
+    assert (accuracy["code"]["text"], accuracy["valueQuantity"]["value"]) == ("accuracy_m", reach)
+    assert "grid square" in said["contained"][0]["description"]
+    south, west, north, east = areas.bounds(mesh)
+    high, wide = (north - south) * 111_320, (east - west) * 111_320 * math.cos(math.radians(20))
+    assert math.hypot(high, wide) / 2 < reach

@@ -22,6 +22,9 @@ DATA = "urn:saigai-hub:fhir:data"
 
 _STATUS = "urn:saigai-hub:status"
 _MESH = "urn:saigai-hub:mesh"
+_REACH_M: Mapping[int, float] = {6: 8_100.0, 8: 810.0, 10: 210.0}
+"""How far a grid square reaches from its centre at most, in metres, by the digits of its code."""
+
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _NONE_KNOWN = {"system": "http://snomed.info/sct", "code": "716186003", "display": "No known allergy"}
 _DOSE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?) ([^\W\d][^\s;,()-]{0,60}|%)")
@@ -174,7 +177,8 @@ def _allergies(item: Item, subject: Resource) -> list[Resource]:
 
 
 def _location(item: Item, subject: Resource) -> list[Resource]:
-    """An Observation about a Location that it contains; of a grid square its centre, and the square's code."""
+    """An Observation about a Location that it contains; of a grid square its centre, how far that is from its corners,
+    and the square's code."""
     data = item["data"]
     position = {"latitude": data["lat_deg"], "longitude": data["lon_deg"]}
     if "altitude_m" in data:
@@ -182,6 +186,9 @@ def _location(item: Item, subject: Resource) -> list[Resource]:
     place: Resource = {"resourceType": "Location", "id": "place", "mode": "instance", "position": position}
     if "mesh" in data:
         place["identifier"] = [{"system": _MESH, "value": data["mesh"]}]
+        place["description"] = "a grid square (地域メッシュ), of which the position is the centre"
+        if len(data["mesh"]) in _REACH_M:
+            data = {**data, "accuracy_m": _REACH_M[len(data["mesh"])]}
     parts = [
         {"code": {"text": name}, "valueQuantity": {"value": data[name], "unit": u, "system": vitals.UCUM, "code": u}}
         for name, u in (("accuracy_m", "m"), ("speed_mps", "m/s"), ("heading_deg", "deg"))
