@@ -220,14 +220,17 @@ def shown(kind: str, data: Any, precision: str = "full") -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize(
-    "dose", ["1 mg - 2 mg", "1 - 2 mg", "5 mg; 10 mg", "1 1/2 錠", "1 g (製剤量)", "5", "5 (no unit)", "2 錠、痛むとき 3 錠"]
+    "dose",
+    ["1 mg - 2 mg", "1 - 2 mg", "5 mg; 10 mg", "1 1/2 錠", "1 g (製剤量)", "5", "5 (no unit)", "2 錠、痛むとき 3 錠"],
 )
 def test_a_dose_that_is_more_than_one_number_with_its_unit_goes_out_in_words(dose: str) -> None:
     [statement] = shown("care.medication_updated", {"medications": [{"name": "薬", "dose": dose}]})
     assert statement["dosage"] == [{"text": dose}]
 
 
-@pytest.mark.parametrize(("dose", "value", "unit"), [("2.50 mg", 2.5, "mg"), ("1 錠", 1, "錠"), ("10 ug/kg", 10, "ug/kg")])
+@pytest.mark.parametrize(
+    ("dose", "value", "unit"), [("2.50 mg", 2.5, "mg"), ("1 錠", 1, "錠"), ("10 ug/kg", 10, "ug/kg")]
+)
 def test_a_dose_of_one_number_and_unit_goes_out_as_a_quantity(dose: str, value: float, unit: str) -> None:
     [statement] = shown("care.medication_updated", {"medications": [{"name": "薬", "dose": dose}]})
     assert statement["dosage"] == [{"doseAndRate": [{"doseQuantity": {"value": value, "unit": unit}}]}]

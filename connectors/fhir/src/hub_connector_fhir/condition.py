@@ -115,7 +115,9 @@ def _measure(part: Field, choices: Choices, measured: dict[str, float | str], sa
     value = _value(part, name)
     if value is None:
         return name is not None
-    if name is not None and (not isinstance(value, str) or (name not in measured and _needs_no_unit(part, name, value))):
+    if name is not None and (
+        not isinstance(value, str) or (name not in measured and _needs_no_unit(part, name, value))
+    ):
         measured[name] = value
     else:
         told = words(code)
