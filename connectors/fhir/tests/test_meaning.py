@@ -255,3 +255,24 @@ def test_a_grid_square_is_no_exact_point(mesh: str, reach: float) -> None:
     south, west, north, east = areas.bounds(mesh)
     high, wide = (north - south) * 111_320, (east - west) * 111_320 * math.cos(math.radians(20))
     assert math.hypot(high, wide) / 2 < reach
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "known"),
+    [
+        ("http://capstandard.jp/iyaku.info/CodeSystem/YJ-code", "2171022F1029", "YJ|2171022F1029"),
+        ("urn:oid:1.2.392.100495.20.1.73", "2171022F1029", "YJ|2171022F1029"),
+        ("http://medis.or.jp/CodeSystem/master-HOT9", "103835401", "HOT|103835401"),
+        ("urn:oid:1.2.392.200119.4.403.1", "103835401", "HOT|103835401"),
+        ("urn:mihon:own", "1", "urn:mihon:own|1"),
+    ],
+)
+def test_a_medicine_has_one_code_whichever_source_names_it(system: str, code: str, known: str) -> None:
+    said = {"coding": [{"system": system, "code": code}], "text": "薬"}
+    [found] = only(request(medicationCodeableConcept=said)).data["medications"]
+    assert found["code"] == known
+    [statement] = shown("care.medication_updated", {"medications": [found]})
+    [coding] = statement["medicationCodeableConcept"]["coding"]
+    assert coding["system"].startswith(("http://", "urn:"))
+    [back] = only({**statement, "id": "s1", "subject": PATIENT}).data["medications"]
+    assert back == found

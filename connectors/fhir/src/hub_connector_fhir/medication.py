@@ -10,6 +10,7 @@ from hub.connector.json import Field
 from hub_connector_fhir.bundle import Entry
 from hub_connector_fhir.identity import ERROR, MEDICATION, STATEMENT
 from hub_connector_fhir.dosing import timing
+from hub_connector_fhir.medicines import code_of
 from hub_connector_fhir.terms import codings, listed, notes, quantity, text_of, understood, word_of, words
 
 PRESCRIBER = "urn:saigai-hub:fhir:prescriber"
@@ -90,7 +91,7 @@ def _item(entry: Entry, needs: list[Entry]) -> dict[str, Any]:
     if name is None:
         raise entry.resource.wrong("names no medicine")
     codes = codings(concept)
-    item = {"name": name, "code": codes[0].key if codes else None, **_dosage(entry)}
+    item = {"name": name, "code": code_of(codes[0]) if codes else None, **_dosage(entry)}
     return {key: value for key, value in item.items() if value}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hub_connector_fhir import vitals
 from hub_connector_fhir.medication import PRESCRIBER
+from hub_connector_fhir.medicines import system_of
 
 Resource = dict[str, Any]
 Item = Mapping[str, Any]
@@ -106,7 +107,7 @@ def _coded(code: str | None) -> Resource:
     system, bar, value = (code or "").rpartition("|")
     if not _CODE.fullmatch(value) or (bar and not _CODE.fullmatch(system)):
         return {}
-    return {"coding": [{"system": system, "code": value} if bar else {"code": value}]}
+    return {"coding": [{"system": system_of(system, value), "code": value} if bar else {"code": value}]}
 
 
 def _conditions(item: Item, subject: Resource) -> list[Resource]:
