@@ -552,7 +552,7 @@ def test_a_list_of_which_something_could_not_be_read_says_so() -> None:
         for n, more in enumerate(({"code": {"text": "そば"}}, {}, {"code": {"text": "卵"}, "recordedDate": "x"}))
     ]
     found = read(bundle(*map(entry, allergies)))
-    assert found.events[0].data["allergies"] == ["そば"]
+    assert found.events[0].data["allergies"] == ["そば", "could not be read: 2 more"]
     assert found.events[0].data["note"] == "could not be read: 2 more"
     assert len(found.rejected) == 2
 

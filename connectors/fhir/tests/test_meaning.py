@@ -276,3 +276,33 @@ def test_a_medicine_has_one_code_whichever_source_names_it(system: str, code: st
     assert coding["system"].startswith(("http://", "urn:"))
     [back] = only({**statement, "id": "s1", "subject": PATIENT}).data["medications"]
     assert back == found
+
+
+SNOMED = "http://snomed.info/sct"
+
+
+def none_of(code: str, **more: Any) -> dict[str, Any]:
+    return allergy(code={"coding": [{"system": SNOMED, "code": code, "display": "No known"}]}, **more)
+
+
+def status(code: str) -> dict[str, Any]:
+    return {"verificationStatus": {"coding": [{"code": code}]}}
+
+
+def test_an_allergy_that_cannot_be_read_leaves_no_empty_list() -> None:
+    [event] = read(allergy(**status("refuted")), allergy(id="a2", **status("nobody-knows"))).events
+    assert event.data["allergies"] == ["could not be read: 1 more"]
+
+
+def test_no_known_drug_allergy_is_not_no_known_allergy() -> None:
+    assert "allergies" not in only(none_of("409137002")).data
+    assert only(none_of("409137002")).data["note"] == "No known"
+    both = read(none_of("409137002"), allergy(id="a2")).events
+    assert both[0].data["allergies"] == ["ペニシリン"]
+
+
+def test_a_doubt_about_having_no_allergy_is_told() -> None:
+    assert only(none_of("716186003")).data == {**only(none_of("716186003")).data, "allergies": []}
+    doubtful = only(none_of("716186003", **status("unconfirmed"))).data
+    assert "allergies" not in doubtful
+    assert doubtful["note"] == "No known (unconfirmed)"

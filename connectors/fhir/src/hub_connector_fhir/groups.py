@@ -152,12 +152,17 @@ def _medications(group: Group, medicines: list[Medicine]) -> dict[str, Any]:
 
 
 def _allergies(group: Group, found: list[Allergy]) -> dict[str, Any] | None:
-    """One that does not hold any more is no list: told by itself, it would hide the list that was told before."""
-    names = list(dict.fromkeys(one.name for one in found if one.name is not None))
+    """One that does not hold any more is no list: told by itself, it would hide the list that was told before.
+
+    What could not be read stands in the list too, and "no known drug allergy" makes no empty one: whoever is shown the
+    summary sees no note, and would take the person for free of allergies.
+    """
+    names = [*dict.fromkeys(one.name for one in found if one.name is not None), *group.gap]
     if not names and not group.whole and not any(one.none_known for one in found):
         return None
     notes = [*group.gap, *(note for one in found for note in one.notes)]
-    return _without_none({"allergies": names, "note": "\n".join(dict.fromkeys(notes)) or None})
+    says_none = names or any(one.none_known for one in found) or not any(one.partial for one in found)
+    return _without_none({"allergies": names if says_none else None, "note": "\n".join(dict.fromkeys(notes)) or None})
 
 
 def _conditions(group: Group) -> dict[str, Any]:
