@@ -82,7 +82,7 @@ def told(status: str) -> str:
 
 
 def _called_for(text: str) -> str | None:
-    """The call for help that another hub wrote, for which PFIF has no status: it says of it only that they are alive."""
+    """The call for help that another hub wrote, for which PFIF has no status but that they are alive."""
     return next((status for status in ("need_help", "injured") if text.startswith(told(status))), None)
 
 
