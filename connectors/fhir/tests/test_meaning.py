@@ -306,3 +306,26 @@ def test_a_doubt_about_having_no_allergy_is_told() -> None:
     doubtful = only(none_of("716186003", **status("unconfirmed"))).data
     assert "allergies" not in doubtful
     assert doubtful["note"] == "No known (unconfirmed)"
+
+
+def test_an_allergy_of_which_not_even_the_id_can_be_read_is_missed_in_the_list() -> None:
+    found = read(allergy(**status("refuted")), allergy(id="no_id_of_fhir", code={"text": "そば"}))
+    assert len(found.rejected) == 1
+    assert found.events[0].data["allergies"] == ["could not be read: 1 more"]
+
+
+def test_an_allergy_of_nobody_and_one_that_stands_twice_are_missed_in_the_list() -> None:
+    nobodys, twice = allergy(id="a2", patient={"reference": "Group/g"}), allergy(id="a3", code={"text": "そば"})
+    found = read(allergy(**status("refuted")), nobodys, twice, {**twice, "code": {"text": "卵"}})
+    assert found.events[0].data["allergies"] == ["could not be read: 2 more"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_half_a_character_in_one_record_keeps_out_no_other(inside: bool) -> None:
+    half = {**observation(), "id": "o2", "note": [{"text": "\ud83d"}]}
+    if inside:
+        half = {"resourceType": "Bundle", "type": "batch", "entry": [{"resource": half}]}
+    found = read(observation(), half)
+    assert [event.id.partition("/~")[0] for event in found.events] == ["Observation/o1"]
+    assert [rejected.error.reason for rejected in found.rejected] == ["holds half a character (a surrogate alone)"]
+    assert found.rejected[0].payload == b""

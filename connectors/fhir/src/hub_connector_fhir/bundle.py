@@ -174,8 +174,8 @@ def alone(resource: Field, type_: str, home: str | None) -> Bundle:
     return bundle
 
 
-def opened(root: Field, home: str | None, up: Bundle | None = None) -> Bundle:
-    """A Bundle, read. home: the URL of the source's own server; else that of the first entry which names one."""
+def opened(root: Field, home: str | None, up: Bundle | None = None, *, halves: bool = False) -> Bundle:
+    """A Bundle, read. halves: whether half characters are to be looked for in its entries. home: the URL of the source's own server; else that of the first entry which names one."""
     type_ = root.need("type")
     if type_.text() not in _TYPES:
         raise type_.wrong("is no type of a Bundle that is read")
@@ -185,6 +185,8 @@ def opened(root: Field, home: str | None, up: Bundle | None = None) -> Bundle:
         if count >= _MOST_ENTRIES:
             raise entry.wrong(f"is one entry more than the {_MOST_ENTRIES:,} that are read")
         try:
+            if halves:
+                content.written(entry.value)
             _take(bundle, entry)
         except PayloadError as error:
             bundle.broken.append((error, entry.value if isinstance(entry.value, dict) else {}))

@@ -124,9 +124,9 @@ def _of_former(head: Head, said: Sequence[Event]) -> Iterator[Event]:
             continue
         for rev in head.voids:
             event = names(head.id, rev, former) if names else _of_fix(head.record, rev)
-            id = f"{head.id}:{head.rev}:voids:{member_id(head.id, rev, former).removeprefix(f'{head.id}:')}"
-            if id not in known:
-                yield head.event(RETRACTED, {"event": event}, id=id, ref=former)
+            said_as = f"{head.id}:{head.rev}:voids:{member_id(head.id, rev, former).removeprefix(f'{head.id}:')}"
+            if said_as not in known:
+                yield head.event(RETRACTED, {"event": event}, id=said_as, ref=former)
 
 
 def _of_fix(record: Field, rev: int) -> str:
