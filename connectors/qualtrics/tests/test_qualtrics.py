@@ -311,6 +311,21 @@ def test_a_safety_answer_without_a_meaning_is_unknown_with_its_words() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (["無事", "けがをしている"], "injured"),
+        (["無事", "助けが必要", "けがをしている"], "need_help"),
+        (["無事", "家にとじこめられている"], "unknown"),
+        (["無事"], "safe"),
+    ],
+)
+def test_of_several_choices_the_gravest_counts(said: list[str], status: str) -> None:
+    told = data(made().translate(export(hanako(QID1=said))), "safety.answered")
+    assert told["status"] == status
+    assert all(word in told["note"] for word in said)
+
+
 def test_an_unanswered_question_says_nothing_of_safety() -> None:
     said = hanako(QID1=None)
     assert "safety.answered" not in {event.kind for event in made().translate(export(said)).events}
@@ -392,6 +407,13 @@ def test_a_time_without_an_offset_is_refused_where_no_zone_is_set() -> None:
         assert "options.time_zone" in error.reason
         assert error.path.endswith("endDate")
     assert connector.translate(golden("05-lines.ndjson")).events
+
+
+def test_one_response_without_an_offset_keeps_out_no_other() -> None:
+    connector = Qualtrics(Settings(options={"survey": "SV_0aizuShelter001"}, files=FILES))
+    found = connector.translate(export(hanako(endDate="2026-06-02 09:00:00"), responses()[1]))
+    assert [rejected.error.path for rejected in found.rejected] == ["responses[0].values.endDate"]
+    assert found.events
 
 
 @pytest.mark.parametrize("local", ["2026-03-29 02:30:00", "2026-10-25 02:30:00"])

@@ -48,7 +48,7 @@ from hub_connector_fhir.identity import (
     versions_of,
 )
 from hub_connector_fhir.parts import part_of, path_of, tags_of
-from hub_connector_fhir.terms import moment, period, text_of
+from hub_connector_fhir.terms import moment, period, text_of, understood
 
 SOURCE = "fhir"
 ORIGINAL_TYPE = "application/fhir+json; fhirVersion=4.0"
@@ -58,6 +58,7 @@ RETRACTED, REQUESTED = "fact.retracted", "consent.requested"
 LARGEST_ORIGINAL = 512 * 1024
 _RESTRICTED = {("http://terminology.hl7.org/CodeSystem/v3-Confidentiality", code) for code in ("R", "V")}
 _TEST = ("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HTEST")
+_ANYONE = ""
 _ERROR, _NEWER, _DELETED = "entered-in-error", "newer-version", "deleted"
 
 
@@ -89,14 +90,15 @@ class Reading:
         """Read a Bundle, and those in it."""
         for error, raw in bundle.broken:
             self._reject(error, bundle, [raw])
+            self._miss(bundle, _type_of(raw), _ANYONE)
         found = [record for entry in bundle.entries if (record := self._record(entry)) is not None]
         people: dict[tuple[str, bool], list[Record]] = {}
         for record in self._newest(found):
             people.setdefault((record.ref, record.test), []).append(record)
         for own in people.values():
             for group in groups(own, listed=bundle.listed):
-                unread = self._unread.get((id(bundle), own[0].ref, group.kind), 0) if group.whole else 0
-                self._tell(bundle, replace(group, unread=unread))
+                unread = sum(self._unread.get((id(bundle), whose, group.kind), 0) for whose in (own[0].ref, _ANYONE))
+                self._tell(bundle, replace(group, unread=unread if group.whole else 0))
         self._delete(bundle, found)
         for inner in bundle.inner:
             self.take(inner)
@@ -114,10 +116,14 @@ class Reading:
             return self._read(entry, ref)
         except PayloadError as error:
             self._reject(error, entry.bundle, [entry.raw or {}], ref, entry)
-            if ref and entry.type in KINDS:
-                key = id(entry.bundle), ref[0], KINDS[entry.type]
-                self._unread[key] = self._unread.get(key, 0) + 1
+            self._miss(entry.bundle, entry.type, ref[0] if ref else _ANYONE)
             return None
+
+    def _miss(self, bundle: Bundle, type_: str | None, ref: str) -> None:
+        """Count what cannot be read, for the list that lacks it; of whom it is not known, for everybody's."""
+        if type_ in KINDS:
+            key = id(bundle), ref, KINDS[type_]
+            self._unread[key] = self._unread.get(key, 0) + 1
 
     def _read(self, entry: Entry, refs: list[str]) -> Record | None:
         ref = ref_of(entry, self._choices)
@@ -129,10 +135,13 @@ class Reading:
             )
         test = _TEST in marks
         if entry.type == CONSENT:
+            understood(entry.resource)
             self._ask(entry, ref, test=test)
             return None
         name = name_of(entry, self._choices)
         error = is_error(entry.resource, entry.type)
+        if not error:
+            understood(entry.resource)
         said = None if error and not _is_stamped(entry, name) else self._said(entry)
         text = "" if said is None else content.written(entry.resource.value)
         if len(text) > LARGEST_ORIGINAL // 2:
@@ -211,6 +220,7 @@ class Reading:
                         "stands more than once, and nothing says which is newer", path=path_of(record.entry)
                     )
                     self._reject(error, record.entry.bundle, [record.entry.raw or {}], [record.ref], record.entry)
+                self._miss(versions[0].entry.bundle, versions[0].entry.type, versions[0].ref)
                 continue
             newest.older.extend(r.id for r in versions if r.id != newest.id)
             found.append(newest)
@@ -318,6 +328,12 @@ _TIMES: Mapping[str, tuple[str, ...]] = {
     CONDITION: ("recordedDate", "onsetDateTime", "onsetPeriod"),
     ALLERGY: ("recordedDate", "lastOccurrence", "onsetDateTime"),
 }
+
+
+def _type_of(raw: Mapping[str, Any]) -> str | None:
+    resource = raw.get("resource")
+    type_ = resource.get("resourceType") if isinstance(resource, dict) else None
+    return type_ if isinstance(type_, str) else None
 
 
 def _stated(bundle: Bundle, zone: Any) -> datetime | None:

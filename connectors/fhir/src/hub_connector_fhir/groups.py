@@ -161,13 +161,17 @@ def _medications(group: Group, medicines: list[Medicine]) -> dict[str, Any]:
 
 
 def _allergies(group: Group, found: list[Allergy]) -> dict[str, Any]:
-    """One that does not hold any more ends its lane by a note; an empty list would say that no allergy is known."""
-    names = list(dict.fromkeys(one.name for one in found if one.name is not None))
-    says = names or group.whole or any(one.none_known for one in found)
+    """One that does not hold any more ends its lane by a note; an empty list would say that no allergy is known.
+
+    What could not be read stands in the list too, and "no known drug allergy" makes no empty one: whoever is shown the
+    summary sees no note, and would take the person for free of allergies.
+    """
+    names = [*dict.fromkeys(one.name for one in found if one.name is not None), *group.gap]
+    none = any(one.none_known for one in found) or (group.whole and not any(one.partial for one in found))
     notes = [*group.gap, *(note for one in found for note in one.notes)]
     return _without_none(
         {
-            "allergies": names if says else None,
+            "allergies": names if names or none else None,
             "note": "\n".join(dict.fromkeys(notes)) or None,
             "record": group.lane,
         }
