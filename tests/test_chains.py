@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event as database_event
 
-from conftest import MORNING, Town
+from conftest import MORNING, Said, Town
 from hub.events import Event
 
 AIZU, KITAKATA = "07202", "07208"
@@ -152,3 +152,22 @@ def test_reports_of_the_next_minute_are_still_told_apart_by_their_serial(town: T
     town.wait()
     town.hub.intake.take([first])
     assert state(town) == {"heavy_rain:jma:070000": ([KITAKATA], [])}
+
+
+def test_the_commands_say_what_waits_for_an_officer_and_what_is_in_force_where(
+    town: Town, hub_main: Callable[..., Said]
+) -> None:
+    town.wait()
+    town.hub.intake.take([warning(MORNING, {AIZU: "5", KITAKATA: "4", "07447": "0"})])
+    asked = ("--at", town.now.isoformat(), "--database", town.url)
+    [_, areas, waits] = hub_main("emergencies", *asked).out.splitlines()
+    assert (areas.split(), waits.split()) == ([AIZU], ["waits", "for", "an", "officer:", KITAKATA])
+    [_, places] = hub_main("places", "--kind", "hazard.reported", *asked).out.splitlines()
+    assert places.strip() == f"heavy_rain issued; level 5: {AIZU}; level 4: {KITAKATA}"
+
+
+def test_a_proposal_that_nobody_joined_to_anything_is_said_once(town: Town, hub_main: Callable[..., Said]) -> None:
+    town.wait()
+    town.hub.intake.take([warning(MORNING, {AIZU: "4"})])
+    [first, areas] = hub_main("emergencies", "--at", town.now.isoformat(), "--database", town.url).out.splitlines()
+    assert (first.split()[0], areas.split()) == ("proposed", [AIZU])
