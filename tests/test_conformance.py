@@ -117,6 +117,7 @@ HOSTILE: dict[str, tuple[str, str, list[tuple[str, str]]]] = {
     "leaks": ("errors", "repeats the value", [bad("status.get(v := str(record.need('status').value)) or wrong(v)")]),
     "leaks_in_cause": ("errors", "in its cause", [bad("caused(record.need('status').value)")]),
     "no_path": ("errors", "names no field", [bad("status.get(str(record.need('status').value)) or wrong('')")]),
+    "peeks": ("errors", "opens a file", [inside('b"DOCTYPE" in payload and open("/etc/hostname").close()')]),
     "leaks_nothing": ("errors", "`nothing` repeats", [('"it holds no record"', "str(payload)")]),
     "silent": ("errors", "does not say why", [('"it holds no record"', "None")]),
     "undeclared_quality": ("quality", "neither", [('        "drills": "done",\n', "")]),

@@ -20,6 +20,7 @@ from hub.errors import Busy, Misuse
 from hub.forwarding.door import Door, keep, listen
 from hub.forwarding.drain import Drain
 from hub.forwarding.outbox import Outbox, rank_of
+from hub.web.access import NOT_THEIRS
 from hub.web.cloudevents import ndjson
 from sources import Source, source
 
@@ -161,13 +162,8 @@ def test_what_the_hub_takes_leaves_and_what_it_refuses_stays_with_the_reason(out
         (lambda path: (200, {}, b"<html>"), "is not that of a hub", 1),
         (lambda path: (200, {}, b'{"results": []}'), "is not that of a hub", 1),
         (lambda path: (200, {}, b'{"results": [{"id": "a"}]}'), "is not that of a hub", 1),
-        (
-            answered("rejected", error={"reason": "is not for this caller to append", "rule": "R16"}),
-            "may not append",
-            1,
-        ),
     ],
-    ids=["busy", "gone", "token", "no hub", "too few", "no status", "not theirs"],
+    ids=["busy", "gone", "token", "no hub", "too few", "no status"],
 )
 def test_where_sending_fails_everything_stays(
     outbox: Outbox, token: Path, answer: Any, told: str, least_s: float
@@ -184,6 +180,37 @@ def test_where_sending_fails_everything_stays(
     assert waits[0] >= least_s
     assert waits[1] >= waits[0] or least_s > 1
     assert order(outbox) == ["a"]
+
+
+def test_what_the_bearer_may_not_append_holds_up_nothing_else_and_is_tried_again(outbox: Outbox, token: Path) -> None:
+    put(outbox, cloudevent("safety.answered", "foreign", "hanako", source="another", status="safe"), ping("a"))
+    put(outbox, cloudevent("safety.answered", "urgent", "hanako", status="safe"))
+    theirs = False
+
+    def answer(path: str) -> Any:
+        rows = []
+        for line in here.bodies[-1].split(b"\n"):
+            name, refusal = json.loads(line)["id"], {"reason": NOT_THEIRS, "rule": "R16"}
+            foreign = name == "foreign" and not theirs
+            said = {"status": "rejected", "error": refusal} if foreign else {"status": "accepted"}
+            rows.append({"id": name, **said})
+        return (200, {}, json.dumps({"results": rows}).encode())
+
+    with hub(answer) as here:
+        drain = Drain(outbox, here.url, token)
+        first = drain.once()
+        assert (first.taken, first.refused, first.wait_s) == (2, 0, 0)
+        assert "may not append" in first.error
+        assert order(outbox) == ["foreign"]
+        put(outbox, ping("later"))
+        assert order(outbox) == ["later", "foreign"]
+        assert drain.once().taken == 1
+        waits = [drain.once().wait_s for _ in range(2)]
+        assert 1 <= waits[0] < waits[1]
+        assert (outbox.state().urgent, outbox.state().refused_count) == (1, 0)
+        theirs = True  # the operator mends the token
+        assert drain.once().taken == 1
+        drain.close()
 
 
 def test_a_batch_that_is_too_large_is_sent_in_smaller_ones_and_a_poisoned_event_alone(
@@ -248,7 +275,7 @@ def test_put_status_retry_and_drop(hub_main: Any, tmp_path: Path, monkeypatch: p
     assert said.status == 0, "nothing waits"
     assert hub_main("forward", "retry").out == "1 events wait again.\n"
     said = hub_main("forward", "run", "--to", url, "--token-file", tmp_path / "token", "--once")
-    assert (said.status, "Not sent: the source cannot be reached" in said.out) == (1, True)
+    assert (said.status, "Not sent: the hub cannot be reached" in said.out) == (1, True)
     assert "Not sent:" in hub_main("forward", "status").out
 
 

@@ -127,7 +127,7 @@ def test_a_wrong_secret_is_told_without_the_secret(opened: Any) -> None:
     with source(failing(401)) as here:
         town = opened(here)
         done = town.hub.polling.ask("village")
-    assert done.error == "the source answers 401: see the secret, and what it may do there"
+    assert done.error == "the source answers 401: see the secret or token, and what it may do there"
     assert here.headers[0]["x-token"] == SECRET
     assert SECRET not in here.asked[0] + done.error
 

@@ -267,7 +267,16 @@ def _misfit(mine: Package, known: Schemas, event: Event) -> str | None:
 
 
 def check_errors(mine: Package) -> Findings:
-    """A payload that is spoilt gives a translation, or a PayloadError that names the field and not the value."""
+    """A payload that is spoilt gives a translation, or a PayloadError that names the field and not the value; and
+    touches nothing."""
+    found: list[str] = []
+    seen = watched(lambda: found.extend(_errors(mine)), profiled=False)
+    yield from found
+    for what in seen:
+        yield f"a payload that is spoilt: translate {what}"
+
+
+def _errors(mine: Package) -> Findings:
     seen: set[str] = set()
     for name, payload in mine.payloads.items():
         for bad in spoilt(payload):

@@ -25,12 +25,18 @@ _LONGEST_RETRY_S = 24 * 3600.0
 
 
 class Fetcher:
-    """Asks one source. Calling it is `hub.connector.Fetch`."""
+    """Asks one source. Calling it is `hub.connector.Fetch`. whom: how errors call who is asked."""
 
     def __init__(
-        self, url: str, secrets: Iterable[str] = (), *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        secrets: Iterable[str] = (),
+        *,
+        whom: str = "the source",
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url, self._secrets, self._monotonic = url.rstrip("/"), tuple(secrets), monotonic
+        self._whom = whom
         self._client = httpx2.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
 
     def close(self) -> None:
@@ -59,9 +65,9 @@ class Fetcher:
             finally:
                 answer.close()
         except httpx2.TimeoutException:
-            raise Unavailable("the source does not answer in time") from None
+            raise Unavailable(f"{self._whom} does not answer in time") from None
         except httpx2.HTTPError as error:
-            raise Unavailable(f"the source cannot be reached ({type(error).__name__})") from None
+            raise Unavailable(f"{self._whom} cannot be reached ({type(error).__name__})") from None
         self._check_status(answer, allow)
         return Response(
             status=answer.status_code,
@@ -94,9 +100,9 @@ class Fetcher:
         for part in answer.iter_bytes():
             size += len(part)
             if size > LARGEST_BYTES:
-                raise Misuse("the source's answer is larger than 64 MiB; ask for smaller pages")
+                raise Misuse(f"the answer of {self._whom} is larger than 64 MiB; ask for smaller pages")
             if self._monotonic() > deadline:
-                raise Unavailable("the source's answer takes longer than two minutes")
+                raise Unavailable(f"the answer of {self._whom} takes longer than two minutes")
             parts.append(part)
         return b"".join(parts)
 
@@ -105,10 +111,10 @@ class Fetcher:
         if 200 <= status < 300 or status == 304 or status in allow:
             return
         if status in _PASSING:
-            raise Unavailable(f"the source answers {status}", retry_after_s=_retry_after_s(answer))
+            raise Unavailable(f"{self._whom} answers {status}", retry_after_s=_retry_after_s(answer))
         if status in (401, 403):
-            raise Misuse(f"the source answers {status}: see the secret, and what it may do there")
-        raise Misuse(f"the source answers {status}: see its url and options")
+            raise Misuse(f"{self._whom} answers {status}: see the secret or token, and what it may do there")
+        raise Misuse(f"{self._whom} answers {status}: see the url and options")
 
 
 def _retry_after_s(answer: httpx2.Response) -> float | None:

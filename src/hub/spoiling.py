@@ -58,6 +58,11 @@ def _whole(payload: bytes) -> Iterator[Spoilt]:
     yield Spoilt("an object of nothing", b"{}")
     yield Spoilt("a text", json.dumps(PLANTED).encode())
     yield Spoilt("a zip of nothing", b"PK\x05\x06" + b"\0" * 18)
+    outside = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><a>&b;</a>'
+    yield Spoilt("XML with an entity from outside", b'<?xml version="1.0"?>' + outside)
+    yield Spoilt("XML with its type from outside", b'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd"><a/>')
+    laughs = b"".join(b'<!ENTITY l%d "%s">' % (n, b"&l%d;" % (n - 1) * 10) for n in range(1, 10))
+    yield Spoilt("XML that expands", b'<!DOCTYPE a [<!ENTITY l0 "ha">' + laughs + b"]><a>&l9;</a>")
     entities = b'<!DOCTYPE a [<!ENTITY b "' + PLANTED.encode() + b'">]><a>&b;</a>'
     yield Spoilt("XML with entities", b'<?xml version="1.0"?>' + entities)
 

@@ -24,6 +24,7 @@ FIRST_S, LONGEST_S = 1.0, 60.0
 
 _IDLE_S = 0.5
 _TAKEN = ("accepted", "duplicate", "waiting")
+_FOREIGN = "the token's bearer may not append some events; see its role and source"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +47,7 @@ class Drain:
             raise Misuse("--to is no http URL of a hub, as https://hub.example")
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
             raise Misuse("--to is not https, and not on this machine")
-        self._outbox, self._token, self._fetch = outbox, token, Fetcher(url)
+        self._outbox, self._token, self._fetch = outbox, token, Fetcher(url, whom="the hub")
         self._limit, self._failures = AT_ONCE, 0
 
     def close(self) -> None:
@@ -59,22 +60,26 @@ class Drain:
         if not batch:
             return None
         try:
-            done, refused = self._send(batch)
+            done, refused, foreign = self._send(batch)
         except HubError as error:
             self._failures += 1
             return Sent(error=str(error), wait_s=self._wait_s(error))
-        self._outbox.settle(done, refused)
+        fresh = self._outbox.settle(done, refused, foreign)
+        if foreign and not (done or refused or fresh):  # nothing else is left to be sent
+            self._failures += 1
+            return Sent(error=_FOREIGN, wait_s=self._wait_s(Misuse(_FOREIGN)))
         self._failures, self._limit = 0, min(AT_ONCE, self._limit * 2)
-        return Sent(taken=len(done), refused=len(refused))
+        return Sent(taken=len(done), refused=len(refused), error=_FOREIGN if foreign else None)
 
-    def _send(self, batch: Sequence[Waiting]) -> tuple[list[int], list[tuple[int, str]]]:
-        """The numbers of what was taken, and of what was refused with the reason. Raises HubError for the whole."""
+    def _send(self, batch: Sequence[Waiting]) -> tuple[list[int], list[tuple[int, str]], list[int]]:
+        """The numbers of what was taken, of what was refused with the reason, and of what the token's bearer may not
+        append. Raises HubError for the whole."""
         headers = {"Authorization": f"Bearer {self._bearer()}", "Content-Type": NDJSON}
         body = b"\n".join(waiting.body for waiting in batch)
         answer = self._fetch("v1/events", method="POST", headers=headers, body=body, allow=(400, 413, 415, 422))
         if answer.status != 200:
             if len(batch) == 1:
-                return [], [(batch[0].number, f"the hub answers {answer.status} to it")]
+                return [], [(batch[0].number, f"the hub answers {answer.status} to it")], []
             self._limit = max(1, len(batch) // 2)
             raise Unavailable(f"the hub answers {answer.status} to a batch; a smaller one follows", retry_after_s=0)
         try:
@@ -83,11 +88,11 @@ class Drain:
             statuses = [(waiting.number, str(result["status"]), result.get("error") or {}) for waiting, result in pairs]
         except (PayloadError, KeyError, TypeError, ValueError, AttributeError):
             raise Unavailable("the answer is not that of a hub") from None
-        if any(error.get("reason") == NOT_THEIRS for _, _, error in statuses):
-            raise Misuse("the token's bearer may not append these events; see its role and source")
         done = [number for number, status, _ in statuses if status in _TAKEN]
-        refused = [(number, _reason(error)) for number, status, error in statuses if status not in _TAKEN]
-        return done, refused
+        foreign = [number for number, _, error in statuses if error.get("reason") == NOT_THEIRS]
+        left = {number: error for number, _, error in statuses}.keys() - set(done) - set(foreign)
+        refused = [(number, _reason(error)) for number, _, error in statuses if number in left]
+        return done, refused, foreign
 
     def _bearer(self) -> str:
         try:

@@ -47,6 +47,8 @@ _FIRST = frozenset(
     | {"identity.unlinked", "delegation.ended", "relation.ended", "override.closed", "hazard.reported"}
 )
 _WAITS, _REFUSED = 0, 1
+_LATER = 10
+"""Added to the rank of what the token's bearer may not append: it holds up nothing else, and is tried again."""
 
 metadata = MetaData()
 kept = Table(
@@ -125,7 +127,8 @@ class Outbox:
 
     def claim(self) -> None:
         """Be the one that drains it, until `close`. Raises Misuse where another process is."""
-        lock = self._path.with_name(self._path.name + ".lock").open("w")
+        path = self._path.with_name(self._path.name + ".lock")
+        lock = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -189,14 +192,22 @@ class Outbox:
             found.append(Waiting(number=row.number, id=row.id, body=body))
         return found
 
-    def settle(self, done: Sequence[int], refused: Sequence[tuple[int, str]]) -> None:
-        """Drop what the hub acknowledged; keep what it refused, with the reason."""
+    def settle(self, done: Sequence[int], refused: Sequence[tuple[int, str]], deferred: Sequence[int] = ()) -> int:
+        """Drop what the hub acknowledged; keep what it refused, with the reason; send what is deferred after all else.
+
+        How many of the deferred were not so yet.
+        """
+        fresh = 0
         with self._writers.begin() as connection:
             for at in range(0, len(done), 500):
                 connection.execute(delete(kept).where(kept.c.number.in_(done[at : at + 500])))
             for number, reason in refused:
                 values = {"state": _REFUSED, "reason": reason}
                 connection.execute(update(kept).where(kept.c.number == number).values(values))
+            for at in range(0, len(deferred), 500):
+                late = kept.c.number.in_(deferred[at : at + 500]) & (kept.c.rank < _LATER)
+                fresh += connection.execute(update(kept).where(late).values(rank=kept.c.rank + _LATER)).rowcount
+        return fresh
 
     def retry(self) -> int:
         """Have what was refused sent again; how many."""
@@ -221,17 +232,20 @@ class Outbox:
         refused = select(kept.c.id, kept.c.kind, kept.c.reason).where(kept.c.state == _REFUSED)
         count = select(kept.c.rank, func.count(), func.min(kept.c.added_us)).where(kept.c.state == _WAITS)
         with self._engine.begin() as connection:
-            ranks = {rank: (number, oldest) for rank, number, oldest in connection.execute(count.group_by(kept.c.rank))}
+            ranks: dict[int, tuple[int, int]] = {}
+            for rank, number, oldest in connection.execute(count.group_by(kept.c.rank)):
+                before = ranks.get(rank % _LATER, (0, oldest))
+                ranks[rank % _LATER] = before[0] + number, min(before[1], oldest)
             rows = connection.execute(refused.order_by(kept.c.number).limit(shown)).all()
             refusals = select(func.count()).select_from(kept).where(kept.c.state == _REFUSED)
             number = connection.scalar(refusals) or 0
             words = {row.name: row.value for row in connection.execute(select(word))}
-        oldest = min((since for _, since in ranks.values()), default=None)
+        first = min((since for _, since in ranks.values()), default=None)
         return State(
             urgent=ranks.get(URGENT, (0, 0))[0],
             usual=ranks.get(USUAL, (0, 0))[0],
             pings=ranks.get(PING, (0, 0))[0],
-            oldest_at=None if oldest is None else EPOCH + timedelta(microseconds=oldest),
+            oldest_at=None if first is None else EPOCH + timedelta(microseconds=first),
             refused=[(row.id, row.kind, row.reason or "") for row in rows],
             refused_count=number,
             words=words,
