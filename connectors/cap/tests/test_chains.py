@@ -121,7 +121,7 @@ def new_hub(tmp_path: Path) -> Iterator[Any]:
     opened: list[Hub] = []
 
     def open_() -> Hub:
-        hub = Hub.open(f"sqlite:///{tmp_path / f'{len(opened)}.sqlite3'}", SetClock(NOW))
+        hub = Hub.open(f"sqlite:///{tmp_path / f'{len(opened)}.sqlite3'}", SetClock(NOW), durable=False)
         hub.init()
         opened.append(hub)
         return hub
