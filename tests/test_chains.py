@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event as database_event
 
-from conftest import MORNING, Town
+from conftest import MORNING, Said, Town
 from hub.events import Event
 
 AIZU, KITAKATA = "07202", "07208"
@@ -122,3 +123,51 @@ def test_what_decides_a_chain_follows_from_the_log(town: Town) -> None:
     town.hub.views.rebuild()
     assert town.views() == before
     assert town.hub.audit.verify(views=True).view_rows > 0
+
+
+def test_a_wrong_date_in_the_future_hides_no_true_warning_after_it(town: Town) -> None:
+    report = town.hub.intake.take
+    town.wait()
+    report([warning(MORNING + 100_000 * HOUR, {AIZU: "5", KITAKATA: "5"})])
+    assert state(town) == {"heavy_rain:jma:070000": ([AIZU, KITAKATA], [])}
+    town.wait(2 * HOUR)
+    report([warning(MORNING + 2 * HOUR, {AIZU: "0", KITAKATA: "5"})])
+    assert state(town) == {"heavy_rain:jma:070000": ([KITAKATA], [])}, "lifted where it is over"
+    town.wait(1_000 * HOUR)
+    report([warning(MORNING + 1_002 * HOUR, {AIZU: "5", KITAKATA: "0"})])
+    assert state(town) == {"heavy_rain:jma:070000": ([AIZU], [])}, "declared again, a month later"
+    before = town.views()
+    town.hub.views.rebuild()
+    assert town.views() == before
+
+
+def test_reports_of_the_next_minute_are_still_told_apart_by_their_serial(town: Town) -> None:
+    first, second = (
+        replace(one, id=f"s{n}", data={**one.data, "serial": str(n)})
+        for n, one in enumerate(
+            [warning(MORNING + HOUR / 30, {AIZU: "5"}), warning(MORNING + HOUR / 30, {KITAKATA: "5"})], 1
+        )
+    )
+    town.hub.intake.take([second])
+    town.wait()
+    town.hub.intake.take([first])
+    assert state(town) == {"heavy_rain:jma:070000": ([KITAKATA], [])}
+
+
+def test_the_commands_say_what_waits_for_an_officer_and_what_is_in_force_where(
+    town: Town, hub_main: Callable[..., Said]
+) -> None:
+    town.wait()
+    town.hub.intake.take([warning(MORNING, {AIZU: "5", KITAKATA: "4", "07447": "0"})])
+    asked = ("--at", town.now.isoformat(), "--database", town.url)
+    [_, areas, waits] = hub_main("emergencies", *asked).out.splitlines()
+    assert (areas.split(), waits.split()) == ([AIZU], ["waits", "for", "an", "officer:", KITAKATA])
+    [_, places] = hub_main("places", "--kind", "hazard.reported", *asked).out.splitlines()
+    assert places.strip() == f"heavy_rain issued; level 5: {AIZU}; level 4: {KITAKATA}"
+
+
+def test_a_proposal_that_nobody_joined_to_anything_is_said_once(town: Town, hub_main: Callable[..., Said]) -> None:
+    town.wait()
+    town.hub.intake.take([warning(MORNING, {AIZU: "4"})])
+    [first, areas] = hub_main("emergencies", "--at", town.now.isoformat(), "--database", town.url).out.splitlines()
+    assert (first.split()[0], areas.split()) == ("proposed", [AIZU])

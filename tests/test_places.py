@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from conftest import Town
+from conftest import Said, Town
 from hub.events import Event
 
 DAY = datetime(2026, 5, 1, 9, 0, tzinfo=UTC)
@@ -117,3 +118,11 @@ def test_the_command_line_tells_a_past_day_by_what_came_in_later(town: Town, hub
     shown = json.loads(hub_main(*asked, "--on", (DAY + timedelta(days=1)).isoformat()).out)
     assert {row["data"]["shelter"]: row["data"]["people"] for row in shown} == {"a": 10, "b": 5}
     assert hub_main(*asked, "--on", "yesterday").status == 2
+
+
+def test_the_command_says_of_each_shelter_its_name_and_how_many_are_there(
+    town: Town, hub_main: Callable[..., Said]
+) -> None:
+    take(town, issue(1, {"a": 10}, name="山王小学校", status="open") + issue(1, {"b": 5}, list="open:07208", listed=1))
+    lines = hub_main("places", "--kind", "shelter.reported", "--database", town.url).out.splitlines()
+    assert sorted(line.strip() for line in lines[1::2]) == ["b, 5 people", "山王小学校, open, 10 people"]

@@ -6,9 +6,10 @@
 
 Pure. An emergency is of one hazard and one chain of reports (JMA's EventID; a forecast area's warnings). What a
 chain warrants is what its newest report says of municipalities, newest by report time and then serial, never by
-arrival: so a late one changes nothing newer, and any order of arrival ends in the same state. Reports that name
-no municipality (VXSE51) say nothing here and undo nothing; a cancellation (取消) takes back the reports
-of its own type up to it. What is not actual (訓練, 試験) is left out altogether. So of a chain that never ends two
+arrival: so a late one changes nothing newer, and any order of arrival ends in the same state. Only a report from
+the future has the time of its arrival (`heard`). Reports that name no municipality (VXSE51) say nothing here and
+undo nothing; a cancellation (取消) takes back the reports of its own type up to it. What is not actual (訓練, 試験)
+is left out altogether. So of a chain that never ends two
 reports of each type count (`turn`), however long it is.
 
 An officer's hand stays. A report changes the emergency only by what it changes in what the chain
@@ -54,6 +55,8 @@ _MAX_LEASE_H = 720
 _ID_LENGTH = 200
 _ACTIONS = ("issued", "amended", "lifted", "cancelled")
 _LAST_SERIAL = 10**9
+_AHEAD = timedelta(hours=1)
+"""How far a source's clock may be before ours; JMA's report times are whole minutes, now and then the next one."""
 
 Concluded = tuple[str, dict[str, Any]]
 
@@ -91,6 +94,16 @@ class Report:
     source: str
     id: str
     exercise: bool = False
+
+
+def heard(report: Report, recorded_at: datetime) -> Report:
+    """The report as it counts in its chain: one from the future is of the time at which it was recorded.
+
+    Else a single wrong date would be the newest of a chain that never ends, and no true warning would declare again.
+    """
+    if report.data["reported_at"] <= recorded_at + _AHEAD:
+        return report
+    return replace(report, data={**report.data, "reported_at": recorded_at, "sent_at": None})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -127,7 +127,9 @@ def packaged() -> Schemas:
     return Schemas((path.name, path.read_bytes()) for path in sorted(folder.glob("*.avsc")))
 
 
+@cache
 def _read(name: str, content: bytes) -> Kind:
+    """The same file is compiled once, however many hubs a process opens."""
     found = _FILE.fullmatch(name)
     if not found:
         raise Misuse(f"{name}: a schema file is called <kind>.<version>.avsc")

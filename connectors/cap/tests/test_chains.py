@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
-from pathlib import Path
+from itertools import count, permutations
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from hub.hub import Hub
 from hub.log.clock import SetClock
-from hub_connector_cap import CAP
 
-from .alerts import AIZU, KITAKATA, alert, area, atom, cap, info, inside, named, told
+from .alerts import AIZU, KITAKATA, SENDER, alert, area, atom, cap, info, inside, named, told
 
 BANDAI = ("JIS X 0402", "07407")
 NOW = datetime(2026, 6, 2, 6, tzinfo=UTC)
@@ -116,30 +115,39 @@ LAST_ONLY = (
 )
 
 
-@pytest.fixture
-def new_hub(tmp_path: Path) -> Iterator[Any]:
-    opened: list[Hub] = []
-
-    def open_() -> Hub:
-        hub = Hub.open(f"sqlite:///{tmp_path / f'{len(opened)}.sqlite3'}", SetClock(NOW))
-        hub.init()
-        opened.append(hub)
-        return hub
-
-    yield open_
-    for hub in opened:
-        hub.close()
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """One for all: each sequence has a sender of its own (`ends`), and so chains of its own."""
+    found = Hub.open(f"sqlite:///{tmp_path_factory.mktemp('cap')}/hub.sqlite3", SetClock(NOW), durable=False)
+    found.init()
+    yield found
+    found.close()
 
 
-def ends(hub: Hub, payloads: Sequence[str], connector: CAP) -> list[tuple[str, list[str], datetime]]:
-    """The emergencies that stand once these payloads came in, in this order."""
+SENDERS = (f"cap{number}@aizu.example" for number in count())
+
+
+def ends(
+    hub: Hub, payloads: Sequence[str], sender: str | None = None, **options: Any
+) -> list[tuple[str, list[str], datetime]]:
+    """The emergencies of `sender` that stand once it sent these payloads, in this order; by default of one who is new.
+
+    Each starts from nothing, whatever came before it.
+    """
+    sender = sender or next(SENDERS)
+    connector = cap(senders=[sender], **options)
     for payload in payloads:
-        results = hub.intake.take(told(payload, connector).events)
+        results = hub.intake.take(told(payload.replace(SENDER, sender), connector).events)
         assert all(result.status in ("accepted", "duplicate") for result in results)
-    found = [row for row in hub.audit.emergencies() if row["state"] != "ended"]
+    found = [row for row in of(hub, sender) if row["state"] != "ended"]
     return sorted(
         ((row["state"], row["areas"], datetime.fromisoformat(row["until"])) for row in found), key=lambda row: row[1]
     )
+
+
+def of(hub: Hub, sender: str) -> list[dict[str, Any]]:
+    """The emergencies of a sender's chains."""
+    return [row for row in hub.audit.emergencies() if row["emergency"].startswith(f"cap:cap:{quote(sender)}%2C")]
 
 
 def orders(payloads: Sequence[str]) -> list[list[str]]:
@@ -149,38 +157,39 @@ def orders(payloads: Sequence[str]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_a_chain_ends_in_the_same_emergencies_in_any_order(new_hub: Any, story: str) -> None:
+def test_a_chain_ends_in_the_same_emergencies_in_any_order(hub: Hub, story: str) -> None:
     payloads, wanted = STORIES[story]
     for order in orders(payloads):
-        assert ends(new_hub(), order, cap()) == wanted
+        assert ends(hub, order) == wanted
 
 
-def test_a_feed_newest_first_ends_as_its_alerts_do(new_hub: Any) -> None:
+def test_a_feed_newest_first_ends_as_its_alerts_do(hub: Hub) -> None:
     for payloads, wanted in STORIES.values():
         feed = atom(*[inside(payload) for payload in dict.fromkeys(reversed(payloads))])
-        assert ends(new_hub(), [feed, feed], cap()) == wanted
+        assert ends(hub, [feed, feed]) == wanted
 
 
-def test_where_each_names_only_the_one_before_any_order_ends_the_same(new_hub: Any) -> None:
+def test_where_each_names_only_the_one_before_any_order_ends_the_same(hub: Hub) -> None:
     payloads, wanted = LAST_ONLY
     for order in orders(payloads):
-        assert ends(new_hub(), order, cap(references="last")) == wanted
+        assert ends(hub, order, references="last") == wanted
     gone = [*payloads, later("Cancel", 12, THIRD)]
     for order in (gone, gone[::-1]):
-        assert ends(new_hub(), order, cap(references="last")) == []
+        assert ends(hub, order, references="last") == []
 
 
-def test_a_chain_that_names_only_the_one_before_needs_the_setting(new_hub: Any) -> None:
+def test_a_chain_that_names_only_the_one_before_needs_the_setting(hub: Hub) -> None:
     """The limit that the README tells of: what the third alert names does not say what the second one named."""
     payloads, _ = LAST_ONLY
-    assert [row[1] for row in ends(new_hub(), payloads, cap())] == [["07202", "07208"], ["07407"]]
+    assert [row[1] for row in ends(hub, payloads)] == [["07202", "07208"], ["07407"]]
 
 
-def test_an_officers_hand_stays_over_an_update(new_hub: Any) -> None:
-    hub = new_hub()
-    ends(hub, [first(AIZU, severity="Severe")], cap())
-    (proposed,) = [row for row in hub.audit.emergencies() if row["state"] == "proposed"]
-    assert proposed["emergency"].startswith("cap:cap:cap%40aizu.example%2Ca1%2C")
-    again = ends(hub, [update(10, ROOT, codes=[AIZU], severity="Severe")], cap())
+def test_an_officers_hand_stays_over_an_update(hub: Hub) -> None:
+    sender = "officer@aizu.example"
+    ends(hub, [first(AIZU, severity="Severe")], sender)
+    (proposed,) = of(hub, sender)
+    assert proposed["state"] == "proposed"
+    assert proposed["emergency"].startswith("cap:cap:officer%40aizu.example%2Ca1%2C")
+    again = ends(hub, [update(10, ROOT, codes=[AIZU], severity="Severe")], sender)
     assert again == [("proposed", ["07202"], until(10))]
-    assert len({row["emergency"] for row in hub.audit.emergencies()}) == 1
+    assert len(of(hub, sender)) == 1

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Town
-from hub.hub import Hub
 from hub.intake import Result
 from hub.plugins import Plugins
 from hub_connector_careyell import Careyell
@@ -19,18 +18,13 @@ Shown = tuple[str, str, str, str]
 
 
 class Home(Town):
-    """A town whose hub has the connector, with what the operator set for it. It does not wait for the disk."""
+    """A town whose hub has the connector, with what the operator set for it."""
 
     def __init__(self, folder: Path, plugins: Plugins | None = None) -> None:
         super().__init__(folder, plugins)
-        self.reopen().hub.init()
+        self.hub.init()
         clinic = {"recipient": "clinic", "class": "hospital", "areas": ["*"], "purposes": ["medical"]}
         self.tell("recipient.registered", **clinic)
-
-    def reopen(self) -> Home:
-        self.close()
-        self.hub = Hub.open(self.url, self.clock, plugins=self.plugins, durable=False)
-        return self
 
     def welcome(self, *persons: str) -> None:
         """Enrol people who let the clinic see their care."""

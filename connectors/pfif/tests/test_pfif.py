@@ -474,7 +474,7 @@ def test_without_a_domain_no_answer_is_offered_as_pfif() -> None:
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """hanako let aizu-city see how she is, taro did not; both are linked to their records."""
     clock = SetClock(datetime(2026, 6, 1, tzinfo=UTC))
-    found = Hub.open(f"sqlite:///{tmp_path / 'hub.sqlite3'}", clock)
+    found = Hub.open(f"sqlite:///{tmp_path / 'hub.sqlite3'}", clock, durable=False)
     found.init()
     city = {"recipient": "aizu-city", "class": "municipality", "areas": ["07202"], "purposes": ["rescue"]}
     grant = {

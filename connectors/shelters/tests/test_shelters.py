@@ -364,7 +364,7 @@ def hub_of(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
 
     def make(paths: list[Path], *, simulate: bool) -> Hub:
         clock = SetClock(datetime(1970, 1, 1, tzinfo=UTC) if simulate else datetime(2026, 6, 1, tzinfo=UTC))
-        hub = Hub.open(f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}", clock)
+        hub = Hub.open(f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}", clock, durable=False)
         made.append(hub)
         if simulate:
             hub.simulate()

@@ -8,12 +8,12 @@ import locale
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -237,7 +237,7 @@ def link(
 def emergencies(database: Database = None, at: At = None, as_json: Json = False) -> None:
     """The emergencies: proposed, active, ended."""
     with opened(database) as hub:
-        rows = hub.audit.emergencies(time_of(at))
+        rows = hub.audit.emergencies(time_of(at), details=not as_json)
     if as_json:
         print_json(rows)
         return
@@ -247,6 +247,9 @@ def emergencies(database: Database = None, at: At = None, as_json: Json = False)
         drill = " (exercise)" if row["exercise"] else ""
         say(f"{row['state']:9}{row['hazard']}{drill}  {row['since']} – {row['until']}  {row['emergency']}")
         say(f"         {' '.join(row['areas'])}")
+        asked = set(row["proposed"]["areas"]).difference(row["areas"]) if row["proposed"] else ()
+        if asked:
+            say(f"         waits for an officer: {' '.join(sorted(asked))}")
 
 
 @app.command()
@@ -272,6 +275,22 @@ def places(
     for row in rows:
         drill = " (exercise)" if row["exercise"] else ""
         say(f"{row['recorded_at']}  {row['source']}  {row['event']}{drill}")
+        say(f"         {_in_short(row['data'])}")
+
+
+def _in_short(said: Mapping[str, Any]) -> str:
+    """What a report says, in a line: of a shelter its people; of a hazard the areas by level, the highest first."""
+    if "shelter" in said:
+        words = [said.get("name") or said["shelter"], said.get("status") or " ".join(said.get("designations") or ())]
+        words += [f"{said[of]} {of}" for of in ("people", "households") if said.get(of) is not None]
+        return ", ".join(word for word in words if word)
+    levels: dict[str, set[str]] = {}
+    for area in said["areas"]:
+        place = next((area[of] for of in ("area", "name", "region") if area.get(of)), "an outline")
+        levels.setdefault(area["level"], set()).add(place)
+    order = sorted(levels.keys() - {"0", "none"}, key=lambda level: level.replace("+", "~"), reverse=True)
+    places = [f"level {level}: {' '.join(sorted(levels[level]))}" for level in order] or ["nothing in force"]
+    return "; ".join([f"{said['hazard']} {said['action']}", *places])
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, TypeVar
 
 from hub.codec import parse_time
@@ -56,14 +57,18 @@ def written(said: Any) -> bytes:
             case _Piece():
                 done.append(part)
             case dict():
-                left += _pieces("{", ((f"{json.dumps(name)}:", inner) for name, inner in part.items()), "}")
+                left += _pieces("{", ((f"{_quoted(name)}:", inner) for name, inner in part.items()), "}")
             case list():
                 left += _pieces("[", (("", inner) for inner in part), "]")
-            case Decimal():
-                done.append(str(part))
             case _:
-                done.append(json.dumps(part))
+                done.append(_scalar(part))
     return "".join(done).encode()
+
+
+def _scalar(part: Any) -> str:
+    if isinstance(part, str):
+        return _quoted(part)
+    return str(part) if isinstance(part, Decimal) else json.dumps(part)
 
 
 class _Piece(str):
@@ -73,11 +78,17 @@ class _Piece(str):
 
 
 def _pieces(opening: str, parts: Iterable[tuple[str, Any]], closing: str) -> list[Any]:
-    """What stands between two brackets, the last first."""
-    inner = [
-        piece for number, (name, part) in enumerate(parts) for piece in (_Piece(f"{',' if number else ''}{name}"), part)
-    ]
-    return [_Piece(closing), *reversed(inner), _Piece(opening)]
+    """The brackets and what stands between them, the last first; only what has parts itself is still to be written."""
+    pieces: list[Any] = []
+    said = [opening]
+    for number, (name, part) in enumerate(parts):
+        said.append(f",{name}" if number else name)
+        if isinstance(part, dict | list):
+            pieces += [_Piece("".join(said)), part]
+            said = []
+        else:
+            said.append(_scalar(part))
+    return [*pieces, _Piece("".join([*said, closing]))][::-1]
 
 
 def read(payload: bytes, limit_bytes: int = LIMIT_BYTES) -> Field:

@@ -35,7 +35,8 @@ class Node:
     @property
     def namespace(self) -> str | None:
         """The element's namespace."""
-        return etree.QName(self.element).namespace
+        tag = self.element.tag
+        return tag[1:].partition("}")[0] if tag.startswith("{") else None
 
     @property
     def name(self) -> str:
@@ -106,7 +107,7 @@ class Node:
 
 def squeezed(text: str | None) -> str:
     """`text` without what pretty-printing adds. The ideographic space stays: it is written on purpose."""
-    text = (text or "").strip(" \t\r\n")
+    text = text.strip(" \t\r\n") if text else ""
     return _WHITESPACE.sub(" ", text) if text else ""
 
 
@@ -156,13 +157,12 @@ def fingerprint(root: Node) -> str:
     Equal for documents that differ only in indentation, comments, the order of attributes, prefixes of
     namespaces, or the XML declaration. Iterative, since a document may be nested deeper than the stack.
     """
-    digest = hashlib.sha256()
+    said: list[str] = []
     for event, element in etree.iterwalk(root.element, events=("start", "end")):
         if event == "start":
-            attributes = sorted((str(k), str(v)) for k, v in element.attrib.items()) if element.attrib else ()
-            pairs = ", ".join(f"[{_quoted(k)}, {_quoted(v)}]" for k, v in attributes)
-            said = f"[{_quoted(str(element.tag))}, [{pairs}], {_quoted(squeezed(element.text))}]\n"
+            attributes = sorted(element.items())
+            pairs = ", ".join([f"[{_quoted(k)}, {_quoted(v)}]" for k, v in attributes]) if attributes else ""
+            said.append(f"[{_quoted(element.tag)}, [{pairs}], {_quoted(squeezed(element.text))}]\n")
         else:
-            said = f"[{_quoted(squeezed(element.tail))}]\n"
-        digest.update(said.encode())
-    return digest.hexdigest()[:32]
+            said.append(f"[{_quoted(squeezed(element.tail))}]\n")
+    return hashlib.sha256("".join(said).encode()).hexdigest()[:32]

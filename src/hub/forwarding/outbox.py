@@ -36,7 +36,7 @@ from sqlalchemy import (
 from hub.connector.json import written
 from hub.errors import Busy, Misuse
 from hub.events import CONTROLS, EPOCH, LOCATION, Event, micros
-from hub.log.database import WRITER, open_database
+from hub.log.database import WRITER, create_missing, open_database
 from hub.log.recorder import Number
 
 MOST_EVENTS = 1_000_000
@@ -113,7 +113,7 @@ class Outbox:
         try:
             self._engine = open_database(path)
             with self._engine.begin() as connection:
-                metadata.create_all(connection)
+                create_missing(connection, metadata)
         finally:
             os.umask(before)
         self._writers = self._engine.execution_options(**WRITER)

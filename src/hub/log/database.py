@@ -13,8 +13,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Dialect, Engine, ExceptionContext, Table, create_engine, event, insert, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    insert,
+    make_url,
+)
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from hub.errors import Busy, HubError, Misuse, Tampered
 
@@ -24,6 +37,7 @@ WRITER = {"hub_writer": True}
 DAMAGED = "the database file is damaged; restore it from a backup, or ask who changed it"
 
 _BUSY_MS = 60_000
+_SQLITE = sqlite.dialect()
 _MEANINGS = {
     sqlite3.SQLITE_CORRUPT: Tampered(DAMAGED),
     sqlite3.SQLITE_NOTADB: Tampered("the file is no database, or is damaged; restore it from a backup"),
@@ -105,18 +119,33 @@ def _meaning(error: BaseException) -> HubError | None:
     return Tampered(DAMAGED) if altered or isinstance(error, UnicodeDecodeError) else None
 
 
+def create_missing(connection: Connection, metadata: MetaData) -> None:
+    """Create the tables and indexes that are missing."""
+    for table in metadata.sorted_tables:
+        for statement in _creating(table):
+            connection.exec_driver_sql(statement)
+
+
+@cache
+def _creating(table: Table) -> Sequence[str]:
+    """What creates a table and its indexes, compiled once: an engine keeps no DDL."""
+    ddl: list[ExecutableDDLElement] = [CreateTable(table, if_not_exists=True)]
+    ddl += [CreateIndex(index, if_not_exists=True) for index in table.indexes]
+    return [str(one.compile(dialect=_SQLITE)) for one in ddl]
+
+
 def insert_many(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows whose values stand in the order of the table's columns and are the driver's own types.
 
     The statement is SQLAlchemy's; its handling of each parameter is left out, which doubles the speed.
     """
     if rows:
-        connection.exec_driver_sql(_insert(table, connection.dialect), list(rows))
+        connection.exec_driver_sql(_insert(table), list(rows))
 
 
 @cache
-def _insert(table: Table, dialect: Dialect) -> str:
-    return str(insert(table).compile(dialect=dialect, column_keys=list(table.columns.keys())))
+def _insert(table: Table) -> str:
+    return str(insert(table).compile(dialect=_SQLITE, column_keys=list(table.columns.keys())))
 
 
 @contextmanager
@@ -137,7 +166,8 @@ def beside_memory(engine: Engine, tables: Sequence[Table]) -> Iterator[Connectio
     try:
         with memory.connect() as connection:
             for table in tables:
-                table.create(connection, checkfirst=False)
+                for statement in _creating(table):
+                    connection.exec_driver_sql(statement)
             yield connection
             connection.rollback()
     finally:

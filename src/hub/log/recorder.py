@@ -49,7 +49,7 @@ from hub.errors import Busy, Tampered
 from hub.events import EPOCH, micros
 from hub.log import merkle, sealing
 from hub.log.clock import Clock
-from hub.log.database import WRITER, insert_many
+from hub.log.database import WRITER, create_missing, insert_many
 
 Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -256,7 +256,7 @@ class Recorder(ApplicationRecorder):
     def create_tables(self) -> None:
         """Create what is missing, with the triggers that keep the log append-only."""
         with self._writers.begin() as connection:
-            metadata.create_all(connection)
+            create_missing(connection, metadata)
             for guard in _GUARDS:
                 connection.exec_driver_sql(guard)
             if connection.execute(select(head)).first() is None:

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Engine
 
 from hub.errors import Misuse, Tampered
 from hub.events import EPOCH, micros
-from hub.log.database import WRITER
+from hub.log.database import WRITER, create_missing
 
 CITY = 0
 """The subject of what is about no one person."""
@@ -129,7 +129,8 @@ class Keyring:
         if len(master) != _KEY_BYTES:
             raise Misuse("the master key has to be 32 bytes")
         self._engine, self._master = engine, master
-        metadata.create_all(engine)
+        with engine.begin() as connection:
+            create_missing(connection, metadata)
         self._persons: dict[int, bytes] = {}
         self._periods: dict[tuple[str, int], bytes] = {}
         self._ended: dict[tuple[str, int], datetime] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Connection, String, Table, delete, insert, select
 
 from hub.events import Entry, micros
-from hub.hazards import Order, Report, emergency_id, turn
+from hub.hazards import Order, Report, emergency_id, heard, turn
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 
@@ -30,9 +30,10 @@ chain = Table(
 
 
 def report_of(entry: Entry) -> Report:
-    """The report that an entry holds."""
+    """The report that an entry holds, as it counts in its chain."""
     event = entry.event
-    return Report(data=event.data, source=event.source, id=event.id, exercise=event.exercise)
+    report = Report(data=event.data, source=event.source, id=event.id, exercise=event.exercise)
+    return heard(report, entry.recorded_at)
 
 
 def fold(connection: Connection, log: Log, entry: Entry) -> None:
