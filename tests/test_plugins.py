@@ -144,6 +144,27 @@ def test_a_connector_brings_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytes
     town.close()
 
 
+def test_facts_of_a_kind_stay_readable_while_its_connector_is_set_wrongly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its secret was renewed with a slip: else no view of whoever has such a fact could be read."""
+    code = TOWN.replace("    signed =", f"    schemas = {{'walk.taken.1.avsc': {SCHEMA!r}.encode()}}\n    signed =")
+    code = code.replace("self.settings = settings", "settings.secret('token')")
+    install(monkeypatch, tmp_path / "path", "strolls", code)
+    town = Town(tmp_path / "town", Plugins({"strolls": Setting(settings=Settings(secrets={"token": SECRET}))}))
+    town.hub.init()
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.tell("recipient.registered", **{"recipient": "city", "class": "x", "areas": ["*"], "purposes": ["rescue"]})
+    said = {"grant": "g", "to": {"class": "x"}, "kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
+    town.tell("consent.granted", person="hanako", **said)
+    town.tell("walk.taken", person="hanako", steps=4000)
+    town.plugins = Plugins()
+    town.reopen()
+    assert {found.name: found.error for found in town.hub.plugins.installed()}["strolls"] == "secrets.token is not set"
+    assert b"4000" in town.read("city", "rescue").body
+    town.close()
+
+
 def test_an_unknown_connector_is_misuse_that_names_the_known() -> None:
     with pytest.raises(Misuse, match=r"known: .*jma"):
         Plugins().find("nobody")

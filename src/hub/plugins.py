@@ -104,15 +104,20 @@ class Plugins:
         return [found.plugin for found in self.installed() if found.plugin is not None]
 
     def extend(self, schemas: Schemas) -> Schemas:
-        """`schemas` with those that connectors bring. A connector whose schemas cannot be had counts as broken."""
-        for plugin in self.loaded():
-            if isinstance(plugin, Schemed):
-                try:
-                    schemas = schemas.extended(plugin.schemas.items())
-                except Exception as error:
-                    broken = Installed(name=plugin.name, plugin=None, error=_told(error, self.setting(plugin.name)))
+        """`schemas` with those that connectors bring. A connector whose schemas cannot be had counts as broken.
+
+        Those of one that is only set wrongly are had: what the log holds of its kinds stays readable.
+        """
+        for found in self.installed():
+            try:
+                brought = _points()[found.name].load() if found.plugin is None else found.plugin
+                if isinstance(brought, Schemed):
+                    schemas = schemas.extended(brought.schemas.items())
+            except (Exception, SystemExit) as error:
+                if found.plugin is not None:
+                    broken = Installed(name=found.name, plugin=None, error=_told(error, self.setting(found.name)))
                     with self._lock:
-                        self._found[plugin.name] = broken
+                        self._found[found.name] = broken
         return schemas
 
 
