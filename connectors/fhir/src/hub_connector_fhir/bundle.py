@@ -175,7 +175,10 @@ def alone(resource: Field, type_: str, home: str | None) -> Bundle:
 
 
 def opened(root: Field, home: str | None, up: Bundle | None = None, *, halves: bool = False) -> Bundle:
-    """A Bundle, read. halves: whether half characters are to be looked for in its entries. home: the URL of the source's own server; else that of the first entry which names one."""
+    """A Bundle, read. home: the URL of the source's own server; else that of the first entry which names one.
+
+    halves: whether half characters are to be looked for in its entries.
+    """
     type_ = root.need("type")
     if type_.text() not in _TYPES:
         raise type_.wrong("is no type of a Bundle that is read")

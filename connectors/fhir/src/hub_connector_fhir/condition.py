@@ -126,7 +126,7 @@ def _measure(part: Field, choices: Choices, measured: dict[str, float | str], sa
 
 
 def _needs_no_unit(part: Field, name: str, value: str) -> bool:
-    """Whether words may stand under a name with its unit: no number in another unit, or in none, would be seen there."""
+    """Whether words may stand under a name with its unit: no number of another unit, or of none, is seen there."""
     amount = part.optional("valueQuantity")
     if amount is None or amount.optional("value") is None:
         return not any(sign.isdigit() for sign in value)

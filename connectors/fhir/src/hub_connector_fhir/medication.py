@@ -8,8 +8,8 @@ from typing import Any
 
 from hub.connector.json import Field
 from hub_connector_fhir.bundle import Entry
-from hub_connector_fhir.identity import ERROR, MEDICATION, STATEMENT
 from hub_connector_fhir.dosing import timing
+from hub_connector_fhir.identity import ERROR, MEDICATION, STATEMENT
 from hub_connector_fhir.medicines import code_of
 from hub_connector_fhir.terms import codings, listed, notes, quantity, text_of, understood, word_of, words
 
@@ -120,7 +120,7 @@ def _mixed(medication: Field) -> str | None:
 
 
 def _dosage(entry: Entry) -> dict[str, str | None]:
-    """How much at a time, and when. Of several instructions both are told in one order, so that they belong together."""
+    """How much at a time, and when. Of several instructions both in one order, so that they belong together."""
     name = "dosageInstruction" if entry.type == MEDICATION else "dosage"
     steps = [(_doses(dosage), timing(dosage)) for dosage in listed(entry.resource, name)]
     doses = [dose for dose, _ in steps]
