@@ -264,7 +264,7 @@ def test_a_batch_that_is_too_large_is_sent_in_smaller_ones_and_a_poisoned_event_
         names = [json.loads(line)["id"] for line in body.split(b"\n")]
         sizes.append(len(names))
         if "poison" in names:
-            return (413, {}, b"")
+            return (413, {}, b'{"type": "urn:saigai-hub:problem:too-large"}')
         return (200, {}, json.dumps({"results": [{"id": n, "status": "accepted"} for n in names]}).encode())
 
     with hub(answer) as here:

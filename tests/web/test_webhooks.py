@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from conftest import Town
 from doors import Client, served
 from hub.connector import Settings
+from hub.identity import local
 from hub.plugins import Plugins, Setting
+from hub.web.access import NOT_THEIRS
 from sources import install, source
 
 SECRET = "the source's own"
@@ -171,3 +174,18 @@ def test_the_metrics_show_how_far_a_source_is_behind(home: tuple[Town, Client]) 
         town.hub.polling.ask("village")
     text = client.get("/metrics", as_="operator").body.decode()
     assert 'hub_connector_failures_ratio{worker="1",connector="village"} 1' in text or "hub_connector_failures" in text
+
+
+def test_what_a_source_may_not_append_is_refused_by_itself_and_kept(home: tuple[Town, Client]) -> None:
+    town, _ = home
+    identity = replace(local.identity(), sources={"village": ("safety.answered",)})
+    records = [{"id": "a", "user": "u1", "status": "safe"}, {"id": "q", "user": "u1", "asks": "city"}]
+    with served(1).over(town.hub, identity) as client:
+        for payload, status in ((records, 200), (records[1:], 403)):
+            sent = json.dumps({"records": payload}).encode()
+            reply = send(client, sent, signature(sent))
+            assert reply.status == status
+    [item] = town.hub.quarantine.items()
+    assert (item.kind, item.reason) == ("consent.requested", NOT_THEIRS)
+    kinds = [row["kind"] for row in town.hub.audit.events(after=0) if row["source"] == "village"]
+    assert kinds == ["safety.answered"]

@@ -484,7 +484,9 @@ def test_a_denial_is_no_grant(provision: Any) -> None:
     ("provision", "reason"),
     [
         (permit(provision=[permit(type="deny")]), "denies a part"),
+        ({"provision": [permit(), permit(type="deny", **{"class": [{"code": "Condition"}]})]}, "denies a part"),
         (permit(data=[{"meaning": "related"}]), "narrows the permission"),
+        (permit(dataPeriod={"start": "2026-01-01"}), "narrows the permission"),
         (permit(securityLabel=[{"code": "N"}]), "narrows the permission"),
         (permit(actor=[]), "names no actor"),
         (permit(purpose=[]), "names no purpose"),

@@ -30,6 +30,9 @@ LONGEST_ASKED_S = 600.0
 
 _IDLE_S = 0.5
 _TAKEN = ("accepted", "duplicate", "waiting")
+_PROBLEM = b"urn:saigai-hub:problem:"
+"""What every refusal of a hub holds; a proxy's does not, and must not be taken for the hub's word."""
+
 _FOREIGN = "the token's bearer may not append some events; see its role and source"
 
 
@@ -88,6 +91,8 @@ class Drain:
         headers = {"Authorization": f"Bearer {self._bearer()}", "Content-Type": NDJSON}
         body = b"\n".join(waiting.body for waiting in batch)
         answer = self._fetch("v1/events", method="POST", headers=headers, body=body, allow=(400, 413, 415, 422))
+        if answer.status != 200 and _PROBLEM not in answer.body[:4096]:
+            raise Unavailable(f"something on the way to the hub answers {answer.status}")
         if answer.status != 200:
             if len(batch) == 1:
                 return [], [(batch[0].number, f"the hub answers {answer.status} to it")], []
