@@ -81,8 +81,8 @@ def reasons(found: Translation) -> list[str]:
 @pytest.mark.parametrize(
     ("status", "ours"),
     [
-        ("is_note_author", "safe"),
-        ("believed_alive", "safe"),
+        ("is_note_author", "unknown"),
+        ("believed_alive", "unknown"),
         ("believed_missing", "unknown"),
         ("believed_dead", "unknown"),
         ("information_sought", "unknown"),
@@ -106,7 +106,7 @@ def test_a_note_without_a_status_says_something_only_where_its_author_met_the_pe
     assert translated(document(note(status=None))).nothing == "no note in it says how a person is"
     assert translated(document(note(status="", author_made_contact="false"))).events == []
     met = only(document(note(status=None, author_made_contact="true")))
-    assert (met.data["status"], met.data["note"]) == ("safe", "PFIF: in_contact\n体育館で会いました")
+    assert (met.data["status"], met.data["note"]) == ("unknown", "PFIF: in_contact\n体育館で会いました")
     assert only(document(note(status=None, found="true"), version=1)).data == met.data
 
 

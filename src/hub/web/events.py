@@ -276,7 +276,7 @@ async def post_payload(request: Request, name: str) -> Response:
         raise read.refused[0]
     results = await _taken(at, caller, read.events)
     if results and all(_is_foreign(result) for result in results):
-        raise Problem("forbidden", FORBIDDEN, [told(results[0].error)])  # type: ignore[list-item,arg-type]
+        raise Problem("forbidden", FORBIDDEN, [told(results[0].error)])  # type: ignore[arg-type]
     taken = await at.read(lambda: at.hub.payloads.conclude(delivery, read, results))
     if taken.wake:
         await at.read(lambda: at.hub.polling.wake(name))

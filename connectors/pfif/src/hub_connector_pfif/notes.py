@@ -11,14 +11,8 @@ from hub.connector.xml import Node
 
 SOURCE = "pfif"
 ANSWERED, RETRACTED = "safety.answered", "fact.retracted"
-STATUSES = {
-    "is_note_author": "safe",
-    "believed_alive": "safe",
-    "believed_missing": "unknown",
-    "believed_dead": "unknown",
-    "information_sought": "unknown",
-}
-"""A belief that someone died is none that they are safe, nor a call for help: what is known is the note."""
+STATUSES = ("is_note_author", "believed_alive", "believed_missing", "believed_dead", "information_sought")
+"""PFIF's own. None says that somebody is safe: who is alive may lie under a house. What is known is the note."""
 
 WORDS = {"safe": "無事", "injured": "けが", "need_help": "助けが必要", "unknown": "不明"}
 """The hub's own statuses, as a text that goes out begins: `助けが必要 (need_help)`."""
@@ -46,7 +40,7 @@ class Note:
         """Its event. The note's own words follow the word that was mapped."""
         status = self.status or IN_CONTACT
         data: dict[str, Any] = {
-            "status": _called_for(self.text) or STATUSES.get(status, "safe"),
+            "status": _of_a_hub(self.text) or "unknown",
             "note": marked(status, self.contact, self.text),
             "place": self.place,
             "answered_by": None if status == "is_note_author" else self.id.partition("/")[0],
@@ -81,9 +75,9 @@ def told(status: str) -> str:
     return f"{WORDS[status]} ({status})"
 
 
-def _called_for(text: str) -> str | None:
-    """The call for help that another hub wrote, for which PFIF has no status but that they are alive."""
-    return next((status for status in ("need_help", "injured") if text.startswith(told(status))), None)
+def _of_a_hub(text: str) -> str | None:
+    """The status that another hub wrote into the text, since PFIF has none for it."""
+    return next((status for status in WORDS if text.startswith(told(status))), None)
 
 
 def ref_of(record: Node) -> str | None:
