@@ -14,20 +14,14 @@ KEPT_BYTES = 1_000_000
 """The hub keeps no larger one; a bundle that is larger is kept in pieces."""
 
 
-def alone(part: Any, at: Field) -> bytes:
-    """An envelope that holds one record. at: where it stood. Raises PayloadError where it cannot be written again."""
-    envelope = written({"format": FORMAT, "records": [part]})
-    if not envelope:
-        raise at.wrong("is nested too deeply")
-    return envelope
+def alone(part: Any) -> bytes:
+    """An envelope that holds one record."""
+    return written({"format": FORMAT, "records": [part]})
 
 
 def pieces(record: Field) -> Iterator[bytes]:
-    """An envelope that holds the record; of a bundle that is too large, several, each with some of its fixes.
-
-    Raises PayloadError where it cannot be written again.
-    """
-    part = alone(record.value, record)
+    """An envelope that holds the record; of a bundle that is too large, several, each with some of its fixes."""
+    part = alone(record.value)
     fixes = record.value.get("fixes") if isinstance(record.value, dict) else None
     if len(part) <= KEPT_BYTES or not isinstance(fixes, list):
         yield part

@@ -167,7 +167,7 @@ def _household(head: Head) -> Said:
             seen.add(name)
         except PayloadError as error:
             part = {**head.record.value, "members": [member.value]}
-            rejected.append(Rejected(error=error, payload=alone(part, member), refs=users(part)))
+            rejected.append(Rejected(error=error, payload=alone(part), refs=users(part)))
     return Said(events=events, rejected=rejected)
 
 
@@ -238,7 +238,7 @@ def _bundle(head: Head) -> Said:
     rejected = []
     for index, error in unread:
         fix = Field(fixes.value[index], f"{fixes.path}[{index}]")
-        part = alone({**same, "drill": head.drill, "fixes": [fix.value]}, fix)
+        part = alone({**same, "drill": head.drill, "fixes": [fix.value]})
         told = PayloadError(error.reason, path=_below(fix.path, error.path))
         rejected.append(Rejected(error=told, payload=part, refs=(head.user,)))
     return Said(events=events, rejected=rejected)
