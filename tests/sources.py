@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,8 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, code: str 
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: source-{name}\nVersion: 1\n")
     (info / "entry_points.txt").write_text(f"[hub.connectors]\n{name} = source_{name}:Plugin\n")
     monkeypatch.syspath_prepend(str(folder))
-    plugins._points.cache_clear()
+    sys.modules.pop(f"source_{name}", None)  # another test's of the same name
+    monkeypatch.setattr(plugins, "_points", cache(plugins._points.__wrapped__))  # so that no later test finds it
 
 
 @dataclass

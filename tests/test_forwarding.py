@@ -6,7 +6,9 @@ With real processes, killed: tests/servers/test_forwarding.py.
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from doors import cloudevent
 from hub.errors import Busy, Misuse
@@ -96,6 +99,18 @@ def test_an_urgent_fact_does_not_overtake_the_enrolment_of_its_person(outbox: Ou
         cloudevent("safety.answered", "s", "hanako", status="need_help"),
     )
     assert order(outbox) == ["e", "s"]
+
+
+def test_the_end_of_an_override_does_not_overtake_its_beginning(outbox: Outbox) -> None:
+    """Closed before it is opened, it would stay open for its 72 hours."""
+    put(
+        outbox,
+        ping("p"),
+        cloudevent("override.opened", "o", None, override="o1", recipient="city"),
+        cloudevent("override.opened", "other", None, override="o2", recipient="city"),
+        cloudevent("override.closed", "c", None, override="o1"),
+    )
+    assert order(outbox) == ["o", "c", "other", "p"]
 
 
 def test_the_same_event_is_kept_once_and_other_content_under_its_id_refused(outbox: Outbox) -> None:
@@ -213,6 +228,31 @@ def test_what_the_bearer_may_not_append_holds_up_nothing_else_and_is_tried_again
         drain.close()
 
 
+def test_a_full_disk_ends_no_sending(outbox: Outbox, token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(outbox, ping("a"))
+    settle, sent = outbox.settle, []
+
+    def full(*_: Any) -> None:
+        monkeypatch.setattr(outbox, "settle", settle)
+        raise OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(outbox, "settle", full)
+    with hub(answered("accepted"), answered("duplicate")) as here:
+        drain = Drain(outbox, here.url, token)
+        drain.run(threading.Event(), sent.append, until_empty=True)
+        drain.close()
+    assert ["see the disk" in (one.error or "") for one in sent] == [True, False]
+    assert outbox.state().waiting == 0
+
+
+def test_a_day_that_a_proxy_asks_for_is_not_waited(outbox: Outbox, token: Path) -> None:
+    put(outbox, ping("a"))
+    with hub(lambda path: (503, {"Retry-After": "86400"}, b"")) as here:
+        drain = Drain(outbox, here.url, token)
+        assert drain.once().wait_s == 600
+        drain.close()
+
+
 def test_a_batch_that_is_too_large_is_sent_in_smaller_ones_and_a_poisoned_event_alone(
     outbox: Outbox, token: Path
 ) -> None:
@@ -224,7 +264,7 @@ def test_a_batch_that_is_too_large_is_sent_in_smaller_ones_and_a_poisoned_event_
         names = [json.loads(line)["id"] for line in body.split(b"\n")]
         sizes.append(len(names))
         if "poison" in names:
-            return (413, {}, b"")
+            return (413, {}, b'{"type": "urn:saigai-hub:problem:too-large"}')
         return (200, {}, json.dumps({"results": [{"id": n, "status": "accepted"} for n in names]}).encode())
 
     with hub(answer) as here:

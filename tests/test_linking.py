@@ -353,6 +353,71 @@ def test_unlinking_a_pair_that_does_not_stand_changes_nothing(home: Town) -> Non
     proved(home)
 
 
+def shown(town: Town) -> set[tuple[str, str]]:
+    answer = json.loads(town.read("city", "rescue").body)
+    return {(person["person"], item["event"]) for person in answer["persons"] for item in person["items"]}
+
+
+def retract(town: Town, id: str, ref: str, event: str) -> Result:
+    town.wait()
+    said = Event(source=SOURCE, id=id, kind="fact.retracted", ref=ref, data={"event": event})
+    [result] = town.hub.intake.take([said])
+    return result
+
+
+@pytest.fixture
+def seen(home: Town) -> Town:
+    home.tell("recipient.registered", **{"recipient": "city", "class": "x", "areas": ["*"], "purposes": ["rescue"]})
+    for person in ("hanako", "taro"):
+        said = {"grant": f"g-{person}", "to": {"class": "x"}, "kinds": ["*"], "purposes": ["rescue"]}
+        home.tell("consent.granted", person=person, modes=["normal"], data="all", **said)
+    return home
+
+
+def test_a_retraction_reaches_the_fact_that_it_names_though_the_id_is_anothers_by_now(seen: Town) -> None:
+    link(seen, "hanako")
+    fact(seen, "s1")
+    link(seen, "taro")
+    fact(seen, "s2")
+    assert shown(seen) == {("hanako", "s1"), ("taro", "s2")}
+    assert retract(seen, "r1", REF, "s1").status == "accepted"
+    assert shown(seen) == {("taro", "s2")}
+    assert retract(seen, "r1", REF, "s1").status == "duplicate"
+    seen.hub.views.rebuild()
+    assert shown(seen) == {("taro", "s2")}
+    proved(seen)
+
+
+def test_a_retraction_under_an_id_that_was_never_the_persons_takes_back_nothing_of_theirs(seen: Town) -> None:
+    link(seen, "hanako")
+    link(seen, "taro", "taros")
+    fact(seen, "s1")
+    assert retract(seen, "r1", "taros", "s1").status == "accepted"
+    assert shown(seen) == {("hanako", "s1")}
+
+
+def test_a_retraction_under_a_severed_id_does_not_tell_who_was_erased(seen: Town) -> None:
+    for ref in ("a", "b"):
+        link(seen, "hanako", ref)
+        fact(seen, f"s-{ref}", ref=ref)
+    link(seen, "taro", "a")
+    seen.tell("person.erased", person="hanako")
+    unlink(seen, "taro", "a")
+    told = {str(retract(seen, f"r-{ref}", ref, f"s-{ref}").error) for ref in ("a", "b")}
+    assert len(told) == 1
+
+
+def test_in_one_batch_a_retraction_finds_the_fact_of_the_former_person(seen: Town) -> None:
+    said = [
+        seen.event("identity.linked", "l1", person="hanako", source=SOURCE, ref=REF),
+        seen.event("safety.answered", "s1", ref=REF, status="safe"),
+        seen.event("identity.linked", "l2", person="taro", source=SOURCE, ref=REF),
+        Event(source=SOURCE, id="r1", kind="fact.retracted", ref=REF, data={"event": "s1"}),
+    ]
+    assert [result.status for result in seen.hub.intake.take(said)] == ["accepted"] * 4
+    assert shown(seen) == set()
+
+
 def test_the_id_of_an_erased_person_answers_as_one_that_was_unlinked(home: Town) -> None:
     link(home, "hanako", "erased")
     link(home, "taro", "unlinked")

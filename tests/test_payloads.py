@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Town
-from hub.connector import Event, Settings, Translation
+from hub.connector import Event, PayloadError, Settings, Translation
 from hub.payloads import Delivery, Taken
 from hub.plugins import Plugins
 from hub.web.quarantine import translator
@@ -98,6 +98,27 @@ def test_an_erasure_and_an_unlinking_reach_what_was_rejected(home: Town, user: s
     assert b'"u2"' in home.hub.quarantine.open(left.item)[2]
 
 
+def test_an_erasure_reaches_a_rejected_record_beside_an_event_that_intake_refused(home: Town) -> None:
+    take(home, answer("a", "u1", "fine"), {"id": "b", "user": "u2"})
+    home.tell("person.erased", person="taro")
+    kept = [home.hub.quarantine.open(item.item)[2] for item in home.hub.quarantine.items()]
+    assert len(kept) == 1
+    assert b"u2" not in kept[0]
+
+
+def test_of_a_payload_that_is_refused_throughout_only_so_much_is_kept_and_the_rest_told_as_lost(
+    home: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept for a hundred thousand rows, one after the other, it would hold up intake for minutes."""
+    monkeypatch.setattr("hub.payloads.MOST_OF_A_SOURCE", 3)
+    asked: list[int] = []
+    keep = home.hub.quarantine.keep
+    monkeypatch.setattr(home.hub.quarantine, "keep", lambda given: asked.append(len(given)) or keep(given))
+    assert not take(home, *({"id": str(n), "user": "u1"} for n in range(3))).lost
+    assert take(home, *({"id": str(n), "user": "u1"} for n in range(4))).lost
+    assert asked == [3, 3]
+
+
 def test_nothing_is_kept_of_who_is_erased(home: Town) -> None:
     home.tell("person.erased", person="hanako")
     taken = take(home, {"id": "b", "user": "u1", "status": 3})
@@ -166,7 +187,7 @@ class Broken:
     """What a connector may not do."""
 
     name = source = NAME
-    kinds = ("safety.answered",)
+    kinds = ("safety.answered", "recipient.registered", "fact.retracted")
     quality: dict[str, str] = {}  # noqa: RUF012
 
     def __init__(self, does: str) -> None:
@@ -183,10 +204,25 @@ class Broken:
                 event = Event(source=NAME, id="x", kind="location.reported", ref="u1", data={})
             case "person":
                 event = Event(source=NAME, id="x", kind="safety.answered", person="hanako", data=data)
+            case "control":
+                data = {"recipient": "x", "class": "municipality", "areas": ["*"], "purposes": ["rescue"]}
+                event = Event(source=NAME, id="x", kind="recipient.registered", data=data)
+            case "retracts":
+                data = {"event": "x", "source": "careyell"}
+                event = Event(source=NAME, id="x", kind="fact.retracted", ref="u1", data=data)
+            case "data":
+                event = Event(source=NAME, id="x", kind="safety.answered", ref="u1", data=None)  # type: ignore[arg-type]
+            case "nothing":
+                return None  # type: ignore[return-value]
+            case "exits":
+                raise SystemExit(3)
         return Translation(events=[event])
 
 
-@pytest.mark.parametrize("does", ["raises", "source", "kind", "person"])
+DOES = ["raises", "source", "kind", "person", "control", "retracts", "data", "nothing", "exits"]
+
+
+@pytest.mark.parametrize("does", DOES)
 def test_a_connector_that_does_what_it_may_not_costs_its_payload_alone(home: Town, does: str) -> None:
     taken = home.hub.payloads.take(Delivery(connector=Broken(does), payload=b"p", via="import"))
     assert taken.status == "refused"
@@ -194,6 +230,16 @@ def test_a_connector_that_does_what_it_may_not_costs_its_payload_alone(home: Tow
     assert "090" not in (taken.reason or "")
     assert log(home) == []
     assert [item.kept for item in home.hub.quarantine.items()] == [True]
+
+
+def test_a_replay_is_looked_over_as_the_payload_was(home: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(home, answer("a", status="fine"))
+    [item] = home.hub.quarantine.items()
+    for does in DOES:
+        monkeypatch.setattr(home.hub.plugins.find(NAME), "translate", Broken(does).translate)
+        with pytest.raises(PayloadError, match="tell its author"):
+            replay(home, item.item)
+    assert log(home) == []
 
 
 def test_settings_reach_the_connector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

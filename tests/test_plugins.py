@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from conftest import Town
+from hub.connector import Settings
 from hub.errors import Misuse
-from hub.plugins import Plugins, load
+from hub.plugins import Plugins, Setting, load
 from sources import TOWN, install
 
 SECRET = "never-to-be-shown-anywhere"
@@ -82,6 +83,13 @@ BROKEN: dict[str, str] = {
     "lacks": "class Plugin:\n    def __init__(self, settings): pass",
     "named": TOWN.replace('name = source = "NAME"', 'name = source = "another"'),
     "schema": TOWN.replace("    signed =", '    schemas = {"care.x.1.avsc": b"{}"}\n    signed ='),
+    "hub": TOWN.replace('name = source = "NAME"', 'name, source = "NAME", "hub"'),
+    "number": TOWN.replace('name = source = "NAME"', 'name, source = "NAME", 5'),
+    "spills": TOWN.replace("self.settings = settings", "int(settings.secret('token'))"),
+    "no_schemas": TOWN.replace("    signed =", "    schemas = 5\n    signed ="),
+    "no_schema": TOWN.replace("    signed =", '    schemas = {"care.x.1.avsc": None}\n    signed ='),
+    "list": TOWN.replace("    signed =", '    schemas = {"care.x.1.avsc": b"[]"}\n    signed ='),
+    "deep": TOWN.replace("    signed =", '    schemas = {"care.x.1.avsc": b"[" * 100000}\n    signed ='),
     "steals": TOWN.replace("    signed =", '    schemas = {"safety.answered.2.avsc": b"{}"}\n    signed ='),
 }
 REASONS = {
@@ -92,6 +100,13 @@ REASONS = {
     "lacks": "lacks name, source, kinds, quality or translate",
     "named": "not that of its entry point",
     "schema": "care.x.1.avsc",
+    "hub": "one of the hub's own",
+    "number": "is no id",
+    "spills": "ValueError",
+    "no_schemas": "AttributeError",
+    "no_schema": "Error",
+    "list": "",
+    "deep": "",
     "steals": "safety.answered.2.avsc",
 }
 
@@ -101,11 +116,13 @@ def test_a_broken_connector_is_told_of_and_stops_nothing(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, tmp_path / "path", f"broken_{how}", BROKEN[how])
-    town = Town(tmp_path / "town", Plugins())
+    secrets = Settings(secrets={"token": SECRET})
+    town = Town(tmp_path / "town", Plugins({f"broken_{how}": Setting(settings=secrets)}))
     town.hub.init()
     rows = {found.name: found for found in town.hub.plugins.installed()}
     assert rows["jma"].error is None
     assert REASONS[how] in (rows[f"broken_{how}"].error or "")
+    assert SECRET not in (rows[f"broken_{how}"].error or "")
     with pytest.raises(Misuse, match="does not load"):
         town.hub.plugins.find(f"broken_{how}")
     town.close()
@@ -124,6 +141,27 @@ def test_a_connector_brings_a_kind_of_its_own(tmp_path: Path, monkeypatch: pytes
     town.tell("person.enrolled", person="hanako", areas=["07202"])
     assert town.hand_in("walk.taken", person="hanako", steps=4000).status == "accepted"
     assert town.hand_in("walk.taken", person="hanako", steps="many").status == "refused"
+    town.close()
+
+
+def test_facts_of_a_kind_stay_readable_while_its_connector_is_set_wrongly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its secret was renewed with a slip: else no view of whoever has such a fact could be read."""
+    code = TOWN.replace("    signed =", f"    schemas = {{'walk.taken.1.avsc': {SCHEMA!r}.encode()}}\n    signed =")
+    code = code.replace("self.settings = settings", "settings.secret('token')")
+    install(monkeypatch, tmp_path / "path", "strolls", code)
+    town = Town(tmp_path / "town", Plugins({"strolls": Setting(settings=Settings(secrets={"token": SECRET}))}))
+    town.hub.init()
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.tell("recipient.registered", **{"recipient": "city", "class": "x", "areas": ["*"], "purposes": ["rescue"]})
+    said = {"grant": "g", "to": {"class": "x"}, "kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
+    town.tell("consent.granted", person="hanako", **said)
+    town.tell("walk.taken", person="hanako", steps=4000)
+    town.plugins = Plugins()
+    town.reopen()
+    assert {found.name: found.error for found in town.hub.plugins.installed()}["strolls"] == "secrets.token is not set"
+    assert b"4000" in town.read("city", "rescue").body
     town.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from conftest import Town
-from hub.connector import Misuse, Settings, Unavailable
+from hub import polling
+from hub.connector import Misuse, Pulled, Settings, Unavailable
+from hub.errors import Tampered
 from hub.fetching import Fetcher
 from hub.plugins import Plugins, Setting
 from hub.polling import FIRST_S, LEASE
@@ -149,7 +153,7 @@ def test_a_page_that_could_not_be_kept_is_not_passed_over(opened: Any) -> None:
         town = opened(here)
         done = town.hub.polling.ask("village")
         town.hub.polling.ask("village")
-    assert "too large to be kept" in done.error
+    assert "than can be kept" in done.error
     assert here.asked == ["/api/records?from=0"] * 2
 
 
@@ -222,6 +226,100 @@ def test_it_runs_until_it_is_told_to_stop(opened: Any) -> None:
 
         town.hub.polling.run(["village"], stop, told)
     assert rounds == ["village"]
+
+
+def test_a_page_of_many_requests_keeps_the_lease(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that took it from each other in turn would never get on."""
+    with source(page("a", last="9")) as here:
+        town = opened(here)
+        other = Town(town.folder, town.plugins)
+
+        def poll(state: str | None, fetch: Any) -> Any:
+            for _ in range(3):
+                town.wait(LEASE * 0.7)
+                other.clock.set(town.now)
+                assert other.hub.polling._lease("village") is None
+                answer = fetch("records")
+            yield Pulled(payload=answer.body, state="9")
+
+        plugin = town.hub.plugins.find("village")
+        monkeypatch.setattr(plugin, "poll", poll)
+        assert town.hub.polling.ask("village").accepted == 1
+        other.close()
+
+
+def test_what_a_source_tells_of_while_it_is_asked_is_asked_for_at_once(opened: Any) -> None:
+    town: Town
+
+    def told_meanwhile(path: str) -> Any:
+        town.hub.polling.wake("village")
+        return page("a")(path)
+
+    with source(told_meanwhile, page("b")) as here:
+        town = opened(here)
+        town.hub.polling.ask("village")
+        assert town.hub.polling.due_s("village") == 0
+        town.hub.polling.ask("village")
+        assert town.hub.polling.due_s("village") > 0
+
+
+def test_a_clock_that_leapt_and_came_back_silences_no_source(opened: Any) -> None:
+    with source(page("a")) as here:
+        town = opened(here)
+        now = town.now
+        town.clock._time = now + timedelta(days=3650)
+        town.hub.polling.ask("village")
+        town.hub.polling._lease("village")
+        town.clock._time = now
+        other = Town(town.folder, town.plugins)
+        other.clock.set(now)
+        assert other.hub.polling.due_s("village") == 0
+        assert other.hub.polling._lease("village") is not None
+        other.close()
+
+
+def test_a_database_that_fails_for_a_while_ends_no_polling(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with source(page("a")) as here:
+        town = opened(here)
+        finish, stop, errors = town.hub.polling._finish, threading.Event(), []
+
+        def full(*how: Any) -> None:
+            monkeypatch.setattr(town.hub.polling, "_finish", finish)
+            raise OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+
+        def told(done: Any) -> None:
+            errors.append(done.error)
+            if done.error is None:
+                stop.set()
+
+        monkeypatch.setattr(polling, "FIRST_S", 0.1)
+        monkeypatch.setattr(town.hub.polling, "_finish", full)
+        town.hub.polling.run(["village"], stop, told)
+    assert errors == ["the hub's database failed (OperationalError); see the disk", None]
+
+
+def test_a_log_that_was_changed_ends_all_polling(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(*_: Any) -> Any:
+        raise Tampered("the log was changed")
+
+    with source(page("a")) as here:
+        town = opened(here)
+        monkeypatch.setattr(town.hub.payloads, "take", changed)
+        stop = threading.Event()
+        with pytest.raises(Tampered):
+            town.hub.polling.run(["village"], stop, lambda done: None)
+        assert stop.is_set()
+
+
+def test_a_round_ends_after_a_page_where_it_is_told_to_stop(opened: Any) -> None:
+    with source(page("a", next="2"), page("b", next="3"), page("c")) as here:
+        town = opened(here)
+        stop = threading.Event()
+        stop.set()
+        assert town.hub.polling.ask("village", stop) is None
+        assert ids(town) == ["a"]
+        assert town.hub.polling.standings()[0].lag_s is None
+        assert town.hub.polling.ask("village").accepted == 2
 
 
 def test_only_what_is_below_the_sources_url_is_asked() -> None:

@@ -318,7 +318,9 @@ def _leak(error: PayloadError) -> str | None:
 
 
 def _holds(text: str) -> bool:
-    return PLANTED in text or str(NUMBER) in text
+    """Whether a planted value is in it, in other letters or cut off too."""
+    digits = text.replace(",", "").replace("_", "")
+    return PLANTED[:7].casefold() in text.casefold() or str(NUMBER)[:9] in digits
 
 
 def check_quality(mine: Package) -> Findings:

@@ -61,7 +61,8 @@ HAZARD = hazards.KIND
 OVERRIDE_LONGEST = timedelta(hours=72)
 _AT_ONCE = 1_000
 
-BY_REF = frozenset({"fact.retracted", "consent.requested"})
+RETRACTED = "fact.retracted"
+BY_REF = frozenset({RETRACTED, "consent.requested"})
 """The control kinds that may name their person by the source's own id, as facts may."""
 
 USED_ALREADY = "this id was used already"
@@ -88,8 +89,8 @@ class Result:
 class _Prepared:
     """An event that passed its schema: the record, and the digests under which it is known.
 
-    link: the digest of source and ref where the event names its person so. received_at: when it came to the
-    door, where that is not now.
+    link: the digest of source and ref where the event names its person so; retracts: then of the fact that it takes
+    back. received_at: when it came to the door, where that is not now.
     """
 
     event: Event
@@ -98,6 +99,7 @@ class _Prepared:
     identity: bytes
     claim: bytes
     link: bytes = b""
+    retracts: bytes = b""
     received_at: datetime | None = None
 
 
@@ -160,6 +162,7 @@ class Intake:
                 identity=self._log.identify(event),
                 claim=self._claim(event),
                 link=b"" if event.ref is None else links.digest(self._log, event.source, event.ref),
+                retracts=self._retracts(event),
                 received_at=received_at,
             )
         except (PayloadError, Refused) as error:
@@ -180,6 +183,11 @@ class Intake:
         if event.exercise and kind.category == "control":
             raise PayloadError("is for facts only", path="exercise", kind=event.kind)
         return kind
+
+    def _retracts(self, event: Event) -> bytes:
+        if event.ref is None or event.kind != RETRACTED:
+            return b""
+        return self._log.keyring.digest("event", event.data["source"] or event.source, event.data["event"])
 
     def _claim(self, event: Event) -> bytes:
         """The digest of the id that the event takes for ever: a person's, a grant's, an override's."""
@@ -221,7 +229,7 @@ class _Batch:
 
         A key that stays unused harms nobody.
         """
-        self._known = self._change.known(d for p in prepared for d in (p.identity, p.claim) if d)
+        self._known = self._change.known(d for p in prepared for d in (p.identity, p.claim, p.retracts) if d)
         digest, ordinal = self._views.persons.digest, self._change.ordinal
         named = (ordinal(digest(p.event.person)) for p in prepared if p.event.person is not None)
         self._log.keyring.load(found for found in named if found is not None)
@@ -242,6 +250,7 @@ class _Batch:
                 if person is None:
                     self._wait(prepared)
                     return Result(event=event, status="waiting")
+                person = self._retracted_of(prepared) or person
                 prepared = replace(prepared, event=replace(event, person=person, ref=None))
             subject = self._subject(prepared.event)
             before = self._duplicate(prepared)
@@ -298,6 +307,20 @@ class _Batch:
             raise Refused(NOT_LINKED_ANY_MORE, rule="R1a", path="ref", kind=prepared.event.kind)
         return name
 
+    def _retracted_of(self, prepared: _Prepared) -> str | None:
+        """Whose the fact is that a retraction under a ref takes back, if the ref was ever theirs; else None.
+
+        Of whoever the ref is linked to now it would take back nothing, and the fact would stay visible.
+        """
+        position = self._known.get(prepared.retracts) if prepared.retracts else None
+        if position is None:
+            return None
+        here = self._change.here.get(prepared.retracts)
+        found = here or self._log.read(self._append.connection, [position])[position]
+        if found.subject is None or self._change.is_erased(found.subject) or not self._was_theirs(prepared.link, found):
+            return None
+        return self._change.name(found.subject)
+
     def _wait(self, prepared: _Prepared) -> None:
         """Have the fact wait for its link, if it is one that could enter then."""
         event = prepared.event
@@ -345,6 +368,12 @@ class _Batch:
         if isinstance(found, Closed):
             return found.kind == said.kind and self._change.is_erased(found.subject)
         if replace(found.event, person=said.person) != said:
+            return False
+        return self._was_theirs(link, found)
+
+    def _was_theirs(self, link: bytes, found: Entry | Closed) -> bool:
+        """Whether an id was ever linked to the person of an entry, in this transaction too."""
+        if found.subject is None:
             return False
         here = (e for e in self._change.here.values() if e.event.kind == "identity.linked")
         said_here = (e.event.data for e in here if e.subject == found.subject)

@@ -17,9 +17,9 @@ from typing import Literal
 
 from hub.connector import Connector, Translation
 from hub.errors import PayloadError, Refused
-from hub.events import Event
+from hub.events import CONTROLS, Event
 from hub.intake import Intake, Result
-from hub.quarantine import LARGEST_BYTES, Quarantine, Refusal
+from hub.quarantine import LARGEST_BYTES, MOST_OF_A_SOURCE, Quarantine, Refusal
 
 BEFORE = "received before"
 
@@ -31,7 +31,7 @@ class Taken:
     """What became of one payload, durable already.
 
     results: of its events, in order. refused: each error once, in the payload's order.
-    lost: something was refused and could not be kept, being too large.
+    lost: something was refused and could not be kept, being too large or too much.
     """
 
     results: Sequence[Result] = ()
@@ -111,23 +111,29 @@ class Payloads:
         refused = [(result.error, result.event) for result in results if result.error is not None]
         errors = [*(found.error for found in translation.rejected), *(error for error, _ in refused)]
         kept = [delivery.refusal(found.error, found.payload, found.refs) for found in translation.rejected]
-        lost = self._keep([*kept, *_refusals(delivery, results, refused)])
+        whole = not kept  # what was rejected may be about others; it is kept by itself
+        lost = self._keep([*kept, *_refusals(delivery, results, refused, whole=whole)])
         return Taken(results=results, refused=errors, nothing=translation.nothing, wake=translation.wake, lost=lost)
 
     def _keep(self, refusals: Sequence[Refusal]) -> bool:
-        """Keep them; whether one was too large to be kept."""
+        """Keep them; whether one was too large to be kept, or more were refused than are kept of a source."""
         if refusals:
-            self._quarantine.keep(refusals)
-        return any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals)
+            self._quarantine.keep(refusals[:MOST_OF_A_SOURCE])
+        many = len(refusals) > MOST_OF_A_SOURCE
+        return many or any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals)
 
 
 def _refusals(
-    delivery: Delivery, results: Sequence[Result], refused: Sequence[tuple[PayloadError | Refused, Event]]
+    delivery: Delivery,
+    results: Sequence[Result],
+    refused: Sequence[tuple[PayloadError | Refused, Event]],
+    *,
+    whole: bool,
 ) -> list[Refusal]:
     """What to keep of the events that intake refused: the payload; where it is about several people or too large,
-    each event by itself, so that the erasure of one takes nothing of another."""
+    or may not be kept whole, each event by itself, so that the erasure of one reaches all of theirs, and no other's."""
     refs = {result.event.ref for result in results if result.event.ref is not None}
-    if refused and len(refs) <= 1 and len(delivery.payload) <= LARGEST_BYTES:
+    if refused and whole and len(refs) <= 1 and len(delivery.payload) <= LARGEST_BYTES:
         error, event = refused[0]
         return [delivery.refusal(error, delivery.payload, refs, event.kind)]
     return [Refusal.of_event(error, event) for error, event in refused]
@@ -137,13 +143,22 @@ def translated(connector: Connector, payload: bytes) -> Translation:
     """What a connector makes of a payload, looked over. Raises PayloadError, also where the connector fails."""
     try:
         translation = connector.translate(payload)
+        for number, event in enumerate(translation.events):
+            _look_over(connector, event, f"events[{number}]")
     except PayloadError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PayloadError(f"the connector failed ({type(error).__name__}); tell its author") from None
-    for number, event in enumerate(translation.events):
-        if event.source != connector.source or event.kind not in connector.kinds:
-            raise PayloadError("the connector says what it may not; tell its author", path=f"events[{number}]")
-        if event.person is not None or (event.data.get("by") is not None and event.kind in _CONTROLS):
-            raise PayloadError("the connector names who it cannot know; tell its author", path=f"events[{number}]")
     return translation
+
+
+def _look_over(connector: Connector, event: Event, path: str) -> None:
+    """What no table of authorities sees where a payload is imported or polled: whatever a connector lists as its
+    kinds, it registers no recipient, opens no override, and takes back nothing of another source."""
+    allowed = event.kind not in CONTROLS or event.kind in _CONTROLS
+    if not allowed or event.source != connector.source or event.kind not in connector.kinds:
+        raise PayloadError("the connector says what it may not; tell its author", path=path)
+    if event.kind == "fact.retracted" and event.data.get("source") not in (None, connector.source):
+        raise PayloadError("the connector takes back a fact of another source; tell its author", path=path)
+    if event.person is not None or (event.data.get("by") is not None and event.kind in _CONTROLS):
+        raise PayloadError("the connector names who it cannot know; tell its author", path=path)

@@ -24,12 +24,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hub.codec import is_id
 from hub.connector import GROUP, UNSET, Connector, Schemed, Settings
 from hub.errors import Misuse
 from hub.schemas import Schemas
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEYS = ("url", "every_s", "options", "files", "secrets")
+RESERVED = frozenset({"hub", "api", "operator"})
+"""Sources under which the hub itself appends; another's ids among them would take those that it needs."""
+
 EVERY_S = 300
 SHORTEST_SECRET = 8
 _LARGEST_FILE = 16 * 1024 * 1024
@@ -79,7 +83,7 @@ class Plugins:
             raise Misuse(f"no connector is called {name[:40]!r}; known: {known}")
         with self._lock:
             if name not in self._found:
-                self._found[name] = _load(points[name], self.setting(name).settings)
+                self._found[name] = _load(points[name], self.setting(name))
             found = self._found[name]
         if found.plugin is None:
             raise Misuse(f"connector {name!r} does not load: {found.error}")
@@ -100,14 +104,20 @@ class Plugins:
         return [found.plugin for found in self.installed() if found.plugin is not None]
 
     def extend(self, schemas: Schemas) -> Schemas:
-        """`schemas` with those that connectors bring. A connector whose schemas cannot be had counts as broken."""
-        for plugin in self.loaded():
-            if isinstance(plugin, Schemed):
-                try:
-                    schemas = schemas.extended(plugin.schemas.items())
-                except Misuse as error:
+        """`schemas` with those that connectors bring. A connector whose schemas cannot be had counts as broken.
+
+        Those of one that is only set wrongly are had: what the log holds of its kinds stays readable.
+        """
+        for found in self.installed():
+            try:
+                brought = _points()[found.name].load() if found.plugin is None else found.plugin
+                if isinstance(brought, Schemed):
+                    schemas = schemas.extended(brought.schemas.items())
+            except (Exception, SystemExit) as error:
+                if found.plugin is not None:
+                    broken = Installed(name=found.name, plugin=None, error=_told(error, self.setting(found.name)))
                     with self._lock:
-                        self._found[plugin.name] = Installed(name=plugin.name, plugin=None, error=str(error))
+                        self._found[found.name] = broken
         return schemas
 
 
@@ -116,15 +126,19 @@ def _points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _load(point: EntryPoint, settings: Settings) -> Installed:
+def _load(point: EntryPoint, setting: Setting) -> Installed:
     try:
-        plugin = point.load()(settings)
+        plugin = point.load()(setting.settings)
         reason = faults(plugin, point.name)
-    except Misuse as error:
-        return Installed(name=point.name, plugin=None, error=str(error))
     except (Exception, SystemExit) as error:
-        return Installed(name=point.name, plugin=None, error=f"{type(error).__name__}: {error}")
+        return Installed(name=point.name, plugin=None, error=_told(error, setting))
     return Installed(name=point.name, plugin=None if reason else plugin, error=reason)
+
+
+def _told(error: BaseException, setting: Setting) -> str:
+    """Why a connector is broken; of an error that repeats a secret, as `int` does what it cannot read, the name."""
+    text = str(error) if isinstance(error, Misuse) else f"{type(error).__name__}: {error}"
+    return type(error).__name__ if any(secret in text for secret in setting.settings.secrets.values()) else text
 
 
 def faults(plugin: object, name: str) -> str | None:
@@ -135,6 +149,8 @@ def faults(plugin: object, name: str) -> str | None:
         return "its name is not that of its entry point"
     if not NAME.fullmatch(name):
         return "its name is not of lower-case letters, digits and _"
+    if not is_id(plugin.source) or plugin.source in RESERVED:
+        return f"its source is no id, or one of the hub's own: {', '.join(sorted(RESERVED))}"
     return None
 
 

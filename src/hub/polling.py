@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Row, String, Table, insert, or_, select, update
+from sqlalchemy import Column, Row, String, Table, case, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from hub.connector import Polls, Pulled
+from hub.connector import Fetch, Polls, Pulled, Response
 from hub.errors import HubError, Misuse, PayloadError, Tampered, Unavailable
 from hub.events import EPOCH, micros
 from hub.fetching import Fetcher
@@ -29,10 +30,13 @@ from hub.payloads import Delivery, Payloads
 from hub.plugins import Plugins
 
 LEASE = timedelta(seconds=150)
-"""Longer than a page may take. After a kill, another process asks once it is over."""
+"""Longer than one request, or taking one page; renewed at each. After a kill, another asks once it is over."""
 
 FIRST_S, LONGEST_S = 5.0, 3600.0
 """How long it waits after a first failure, and at the most; twice as long after each."""
+
+_LONGEST_WAIT_S = 24 * 3600.0
+"""Nobody waits longer: not by `every_s`, nor by `Retry-After`. More is what a clock that leapt left behind."""
 
 _LONGEST_STATE = 16 * 1024
 _LOOK_S = 2.0
@@ -113,12 +117,14 @@ class Polling:
         """In how many seconds a source is due; 0 where it is."""
         with self._log.entries.snapshot() as (connection, _):
             due_us = connection.scalar(select(polled.c.due_us).where(polled.c.name == name)) or 0
-        return max(0.0, (due_us - micros(self._log.clock.now())) / 1e6)
+        wait_s = (due_us - micros(self._log.clock.now())) / 1e6
+        return 0.0 if wait_s > _LONGEST_WAIT_S else max(0.0, wait_s)
 
-    def ask(self, name: str) -> Round | None:
+    def ask(self, name: str, stop: threading.Event | None = None) -> Round | None:
         """One round: all pages that there are. None where another process asks this source now.
 
-        What fails is told in the round, and waits for its time. Raises Misuse where the source is none that is asked.
+        stop: ends the round after a page, which gives None; the next goes on from there. What fails is told in the
+        round, and waits for its time. Raises Misuse where the source is none that is asked.
         """
         plugin, setting = self._plugins.find(name), self._plugins.setting(name)
         if not isinstance(plugin, Polls) or setting.url is None:
@@ -130,19 +136,23 @@ class Polling:
         error, wait_s = None, float(setting.every_s)
         with closing(Fetcher(setting.url, setting.settings.secrets.values())) as fetch:
             try:
-                for pulled in plugin.poll(row.state, fetch):
+                for pulled in plugin.poll(row.state, _Renewing(lambda: self._renew(name), fetch)):
+                    self._renew(name)
                     taken = self._payloads.take(Delivery(connector=plugin, payload=pulled.payload, via="poll"))
                     if taken.lost:
-                        raise PayloadError(
-                            "a page is refused and too large to be kept; the source is not asked further"
-                        )
+                        raise PayloadError("more of a page is refused than can be kept; it is not passed over")
                     if not self._advance(name, pulled):
                         return None
                     pages += 1
                     accepted += sum(result.status == "accepted" for result in taken.results)
                     refused += len(taken.refused)
+                    if stop is not None and stop.is_set():
+                        self._write(name, {"lease_us": 0})
+                        return None
             except Tampered:
                 raise
+            except _TakenOver:
+                return None
             except Exception as failure:
                 error = _told(failure)
                 wait_s = _wait_s(row.failures + 1, failure)
@@ -154,12 +164,17 @@ class Polling:
         with self._log.entries.maintaining() as connection:
             if connection.scalar(select(polled.c.name).where(polled.c.name == name)) is None:
                 connection.execute(insert(polled).values(name=name, due_us=0, lease_us=0, failures=0))
-            free = (polled.c.name == name) & or_(polled.c.lease_us < micros(now), polled.c.lease == self._me)
-            mine = {"lease": self._me, "lease_us": micros(now + LEASE)}
+            leapt = polled.c.lease_us > micros(now + LEASE)
+            free = (polled.c.name == name) & or_(polled.c.lease_us < micros(now), leapt, polled.c.lease == self._me)
+            mine = {"lease": self._me, "lease_us": micros(now + LEASE), "due_us": micros(now)}
             if not connection.execute(update(polled).where(free).values(mine)).rowcount:
                 return None
             query = select(polled.c.state, polled.c.failures).where(polled.c.name == name)
             return connection.execute(query).one()
+
+    def _renew(self, name: str) -> None:
+        if not self._write(name, {"lease_us": micros(self._log.clock.now() + LEASE)}):
+            raise _TakenOver
 
     def _advance(self, name: str, pulled: Pulled) -> bool:
         """Store where to go on; False where another has taken over."""
@@ -174,7 +189,10 @@ class Polling:
         now = self._log.clock.now()
         values: dict[str, object] = {"error": error, "due_us": micros(now + timedelta(seconds=wait_s)), "lease_us": 0}
         if error is None:
-            values |= {"failures": 0, "done_us": micros(now)}
+            woken = case(
+                (polled.c.due_us == 0, 0), else_=values["due_us"]
+            )  # what it heard of meanwhile is not here yet
+            values |= {"failures": 0, "done_us": micros(now), "due_us": woken}
         else:
             values["failures"] = polled.c.failures + 1
         self._write(name, values)
@@ -185,25 +203,64 @@ class Polling:
             return bool(connection.execute(update(polled).where(mine).values(values)).rowcount)
 
     def run(self, names: list[str], stop: threading.Event, told: Callable[[Round], None]) -> None:
-        """Ask these sources, each in a thread of its own, until `stop`. told: of each round, by any thread."""
-        threads = [threading.Thread(target=self._run, args=(name, stop, told), name=f"poll {name}") for name in names]
+        """Ask these sources, each in a thread of its own, until `stop`. told: of each round, by any thread.
+
+        Raises Tampered, once all have ended.
+        """
+        found: list[Tampered] = []
+
+        def run(name: str) -> None:
+            try:
+                self._run(name, stop, told)
+            except Tampered as error:
+                found.append(error)
+                stop.set()
+
+        threads = [threading.Thread(target=run, args=(name,), name=f"poll {name}") for name in dict.fromkeys(names)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        for error in found:
+            raise error
 
     def _run(self, name: str, stop: threading.Event, told: Callable[[Round], None]) -> None:
         while not stop.is_set():
-            done = self.ask(name) if self.due_s(name) == 0 else None
+            try:
+                done = self.ask(name, stop) if self.due_s(name) == 0 else None
+                wait_s = min(_LOOK_S, max(self.due_s(name), 0.2))
+            except Tampered:
+                raise
+            except Exception as failure:  # as of a full disk: it may pass, and the source is asked again
+                wait_s = FIRST_S
+                done = Round(name=name, pages=0, accepted=0, refused=0, error=_told(failure), again_s=wait_s)
             if done is not None:
                 told(done)
-            stop.wait(min(_LOOK_S, max(self.due_s(name), 0.2)))
+            stop.wait(wait_s)
+
+
+class _TakenOver(Exception):
+    """Another process asks the source now."""
+
+
+@dataclass(frozen=True)
+class _Renewing:
+    """`fetch`, with the lease renewed before each request: a page may take several."""
+
+    renew: Callable[[], None]
+    fetch: Fetch
+
+    def __call__(self, path: str, **how: Any) -> Response:
+        self.renew()
+        return self.fetch(path, **how)
 
 
 def _told(failure: Exception) -> str:
     """What is shown of a failure: our own words, and of a foreign error its name alone."""
     if isinstance(failure, HubError):
         return str(failure)
+    if isinstance(failure, SQLAlchemyError):
+        return f"the hub's database failed ({type(failure).__name__}); see the disk"
     return f"the connector failed ({type(failure).__name__}); tell its author"
 
 

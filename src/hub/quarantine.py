@@ -35,6 +35,9 @@ MOST_OF_A_SOURCE = 1_000
 LARGEST_BYTES = 1024 * 1024
 KEPT = timedelta(days=30)
 
+_AT_ONCE = 100
+"""Items kept in one transaction: intake waits for the end of each."""
+
 _STRUCTURED = "application/cloudevents+json"
 
 parked = Table(
@@ -132,7 +135,12 @@ class Quarantine:
 
     def keep(self, refusals: Iterable[Refusal]) -> list[str]:
         """Keep what was refused; its items, in order. The same sent again is the same item."""
-        refusals, items = list(refusals), []
+        refusals = list(refusals)
+        parts = (refusals[at : at + _AT_ONCE] for at in range(0, len(refusals), _AT_ONCE))
+        return [item for part in parts for item in self._keep_some(part)]
+
+    def _keep_some(self, refusals: Sequence[Refusal]) -> list[str]:
+        items = []
         keys = self._log.keyring.park([os.urandom(16).hex() for _ in refusals])
         unused = set(keys)
         with self._log.entries.maintaining() as connection:

@@ -27,6 +27,7 @@ _EVENTS = {
 }
 _CLOCK = frozenset({"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "localtime", "gmtime", "ctime"})
 _CLASSES = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
+_LOOKS = frozenset({"stat", "lstat", "access", "readlink"})
 _CHANCE = frozenset({"random", "getrandbits", "urandom", "getrandom"})
 
 _seen: Watched | None = None
@@ -73,6 +74,8 @@ def _profile(frame: FrameType, event: str, arg: Any) -> None:
     qualified = getattr(arg, "__qualname__", "")
     if (module == "time" and name in _CLOCK) or qualified in _CLASSES:
         _note(frame, f"asks the clock ({qualified})")
+    elif module in ("posix", "nt") and name in _LOOKS:
+        _note(frame, f"touches the file system ({name})")
     elif name == "start_new_thread":
         _note(frame, "starts a thread")
     elif name in _CHANCE and (module in ("posix", "nt", "_random") or "Random" in qualified):

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from conftest import Town
 from doors import Client, served
 from hub.connector import Settings
+from hub.identity import local
 from hub.plugins import Plugins, Setting
+from hub.web.access import NOT_THEIRS
 from sources import install, source
 
 SECRET = "the source's own"
@@ -77,6 +80,25 @@ def test_what_is_not_signed_so_is_nobodys(home: tuple[Town, Client], headers: di
     assert (reply.status, reply.json["type"].rpartition(":")[2].rpartition("/")[2]) == (401, "unauthenticated")
     assert town.hub.log.entries.max_notification_id() == end
     assert town.hub.quarantine.items() == []
+
+
+def test_a_signature_that_the_connector_stumbles_over_does_not_hold(home: tuple[Town, Client]) -> None:
+    _, client = home
+    assert send(client, body(), {"X-Signature": "ö"}).status == 401
+
+
+def test_a_hub_that_is_busy_does_not_say_that_the_signature_is_wrong(
+    home: tuple[Town, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source gives up after 401, and comes again after 503."""
+    _, client = home
+    monkeypatch.setattr("hub.web.door._MOST_READS", 0)
+    assert send(client, body(), signature(body())).status == 503
+
+
+def test_a_signed_webhook_without_a_body_is_one_that_cannot_be_read(home: tuple[Town, Client]) -> None:
+    _, client = home
+    assert send(client, b"", signature(b"")).status == 422
 
 
 def test_a_signature_opens_no_other_door(home: tuple[Town, Client]) -> None:
@@ -152,3 +174,18 @@ def test_the_metrics_show_how_far_a_source_is_behind(home: tuple[Town, Client]) 
         town.hub.polling.ask("village")
     text = client.get("/metrics", as_="operator").body.decode()
     assert 'hub_connector_failures_ratio{worker="1",connector="village"} 1' in text or "hub_connector_failures" in text
+
+
+def test_what_a_source_may_not_append_is_refused_by_itself_and_kept(home: tuple[Town, Client]) -> None:
+    town, _ = home
+    identity = replace(local.identity(), sources={"village": ("safety.answered",)})
+    records = [{"id": "a", "user": "u1", "status": "safe"}, {"id": "q", "user": "u1", "asks": "city"}]
+    with served(1).over(town.hub, identity) as client:
+        for payload, status in ((records, 200), (records[1:], 403)):
+            sent = json.dumps({"records": payload}).encode()
+            reply = send(client, sent, signature(sent))
+            assert reply.status == status
+    [item] = town.hub.quarantine.items()
+    assert (item.kind, item.reason) == ("consent.requested", NOT_THEIRS)
+    kinds = [row["kind"] for row in town.hub.audit.events(after=0) if row["source"] == "village"]
+    assert kinds == ["safety.answered"]

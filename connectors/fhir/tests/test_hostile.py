@@ -101,7 +101,10 @@ def test_what_nobody_reads_may_be_nested() -> None:
 
 def test_half_a_character_is_refused_wherever_it_stands() -> None:
     person = {"resourceType": "Patient", "id": "p1", "name": [{"text": "\ud800"}]}
-    assert "half a character" in refusal(bundle({"resource": person}, {"resource": observation()})).reason
+    found = translated(json.dumps(bundle({"resource": person}, {"resource": observation()})).encode())
+    assert ["half a character" in rejected.error.reason for rejected in found.rejected] == [True]
+    assert "half a character" in refusal({**observation(), "note": [{"text": "\ud800"}]}).reason
+    assert "half a character" in refusal({**bundle({"resource": observation()}), "timestamp": "\ud800"}).reason
 
 
 def test_a_medicine_that_is_nested_costs_only_what_refers_to_it() -> None:

@@ -26,7 +26,7 @@ def city(tmp_path: Path) -> Iterator[Callable[..., Town]]:
     """Makes a town where hanako has granted her care data to the hospital, and is known to the source by a ref."""
     made: list[Town] = []
 
-    def make(name: str, ref: str = HANAKO) -> Town:
+    def make(name: str, ref: str = HANAKO, data: str = "all") -> Town:
         town = Town(tmp_path / name)
         made.append(town)
         town.hub.init()
@@ -41,7 +41,7 @@ def city(tmp_path: Path) -> Iterator[Callable[..., Town]]:
             kinds=["care.*"],
             purposes=["care"],
             modes=["normal"],
-            data="all",
+            data=data,
         )
         return town
 
@@ -163,9 +163,10 @@ def test_a_record_of_one_prescriber_does_not_hide_another(city: Callable[..., To
     names = [item["data"]["medications"][0]["name"] for item in seen(town)]
     assert sorted(names) == ["アムロジピン", "メトホルミン"]
     take(town, request(**by, **version(2), status="stopped"))
-    listed = {item["data"]["prescriber"]: item["data"]["medications"] for item in seen(town)}
-    assert listed["見本医師 (MedicationRequest/r1)"] == []
-    assert len(listed["見本医師 (MedicationRequest/r2)"]) == 1
+    listed = {item["data"]["record"]: item["data"]["medications"] for item in seen(town)}
+    assert listed["MedicationRequest/r1"] == []
+    assert len(listed["MedicationRequest/r2"]) == 1
+    assert {item["data"]["prescriber"] for item in seen(town)} == {"見本医師"}
 
 
 def test_a_newer_list_takes_the_place_of_the_older_one(city: Callable[..., Town]) -> None:
@@ -175,6 +176,70 @@ def test_a_newer_list_takes_the_place_of_the_older_one(city: Callable[..., Town]
     take(town, bundle("collection", egg, timestamp="2026-05-03T00:00:00Z"))
     take(town, bundle("collection", soba, egg, allergy("a3", "えび"), timestamp="2026-05-01T00:00:00Z"))
     assert [item["data"]["allergies"] for item in seen(town)] == [["卵"]]
+
+
+def latest(town: Town) -> list[tuple[Any, ...]]:
+    """What is shown of hanako, each with the record that it is of."""
+    names = ("allergies", "condition", "vitals", "note")
+    return sorted(
+        (item["data"].get("record", ""), *(item["data"][name] for name in names if name in item["data"]))
+        for item in seen(town)
+    )
+
+
+def test_who_may_see_the_latest_sees_the_whole_list_and_each_allergy_that_came_later(city: Callable[..., Town]) -> None:
+    town = city("town", data="latest")
+    soba, egg = allergy("a1", "そば"), allergy("a2", "卵")
+    take(town, bundle("collection", soba, egg, timestamp="2026-05-02T00:00:00Z"))
+    take(town, allergy("a3", "えび", recordedDate="2026-05-03"))
+    assert latest(town) == [("", ["そば", "卵"]), ("AllergyIntolerance/a3", ["えび"])]
+    resolved = {"clinicalStatus": {"coding": [{"code": "resolved"}]}}
+    take(town, allergy("a3", "えび", recordedDate="2026-05-04", **resolved))
+    assert latest(town) == [("", ["そば", "卵"]), ("AllergyIntolerance/a3", "えび (resolved)")]
+    take(town, bundle("collection", egg, timestamp="2026-05-05T00:00:00Z"))
+    assert latest(town) == [("", ["卵"]), ("AllergyIntolerance/a3", "えび (resolved)")]
+
+
+def test_who_may_see_the_latest_sees_one_of_twenty_temperatures_and_what_else_is_known(
+    city: Callable[..., Town],
+) -> None:
+    town = city("town", data="latest")
+    patient = {"identifier": {"system": SYSTEM, "value": HANAKO}}
+    ill = {"resourceType": "Condition", "id": "c1", "code": {"text": "発熱"}, "subject": patient}
+    take(town, {**ill, "recordedDate": "2026-05-01"})
+    pulse = {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}
+    beats = {"value": 72, "unit": "/min"}
+    take(town, observation(id="p1", code=pulse, valueQuantity=beats, effectiveDateTime="2026-05-02T08:00:00Z"))
+    measured = [
+        observation(
+            id=f"o{hour}",
+            effectiveDateTime=f"2026-05-03T{hour:02}:00:00Z",
+            valueQuantity={"value": 36 + hour / 10, "unit": "Cel"},
+        )
+        for hour in range(20)
+    ]
+    take(town, bundle("transaction", *measured[10:]))
+    for one in measured[:10]:
+        take(town, one)
+    newest = [
+        ("Condition/c1", "発熱"),
+        ("Observation/pulse_bpm", {"pulse_bpm": 72.0}),
+        ("Observation/temperature_degC", {"temperature_degC": 37.9}),
+    ]
+    assert latest(town) == newest
+    over = {"clinicalStatus": {"coding": [{"code": "inactive"}]}}
+    take(town, {**ill, **over, "recordedDate": "2026-05-04"})
+    assert latest(town) == [("Condition/c1", "発熱 (inactive)"), *newest[1:]]
+
+
+def test_what_was_mapped_comes_back_as_the_whole_that_it_was(city: Callable[..., Town]) -> None:
+    here, there = city("here"), city("there", ref="hanako")
+    for day, names in enumerate((["そば", "卵"], ["卵"]), 1):
+        here.wait()
+        here.tell("care.allergy_updated", person="hanako", allergies=names, note=f"{day}日に家族から")
+        out = settings(SYSTEM).render(json.loads(here.read("hospital", "care").body), "application/fhir+json")
+        assert not take(there, out, settings(PERSON)).refused
+        assert [item["data"]["allergies"] for item in seen(there)] == [names]
 
 
 def test_a_list_without_what_was_wrong_takes_the_place_of_the_one_with_it(city: Callable[..., Town]) -> None:

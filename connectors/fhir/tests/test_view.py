@@ -129,6 +129,8 @@ ALL = (
         data={"lat_deg": 37.5, "lon_deg": 139.9, "accuracy_m": 5.0, "altitude_m": 212.0, "speed_mps": 0.0},
     ),
     item("some.citys_own_kind", "e14", data={"anything": [1, {"x": None}]}),
+    item("care.medication_updated", "e16", data={"medications": [], "record": "r1", "note": "終了"}),
+    item("care.allergy_updated", "e17", data={"allergies": [], "record": "r2"}),
     item("care.condition_updated", "e15", data={"original": "no FHIR", "original_type": TYPE, "condition": "x"}),
 )
 
@@ -162,6 +164,15 @@ def test_a_medicine_is_a_statement_with_what_it_says() -> None:
     assert first["dateAsserted"] == "2026-06-02T00:01:00.000000Z"
     assert second["dosage"] == [{"text": "半錠"}]
     assert b'"value":2.50' in rendered(MEDICATION)
+
+
+def test_only_what_says_the_whole_says_that_there_is_nothing() -> None:
+    for kind, name, told in (
+        ("care.medication_updated", "medications", "List"),
+        ("care.allergy_updated", "allergies", "AllergyIntolerance"),
+    ):
+        assert told in resources(item(kind, data={name: []}))
+        assert set(resources(item(kind, data={name: [], "record": "r1"}))) == {"Patient", "Basic", "Provenance"}
 
 
 def test_measurements_have_their_loinc_codes_and_ucum_units() -> None:

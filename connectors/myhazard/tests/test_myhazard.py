@@ -91,6 +91,22 @@ def test_an_evacuation_status_is_mapped_and_kept_in_the_note_where_the_kind_has_
     assert encoded(event)
 
 
+@pytest.mark.parametrize("status", words.EVACUATION)
+def test_a_place_is_where_the_person_is_and_of_one_under_way_where_they_go(status: str) -> None:
+    said = only(record("evacuation", status=status, place="鶴ヶ城公園", comment="犬がいる")).data
+    notes = said["note"].split("\n")
+    assert said.get("place") == (None if status == "moving" else "鶴ヶ城公園")
+    assert ("避難先: 鶴ヶ城公園" in notes) == (status == "moving")
+    assert notes[-1] == "犬がいる"
+
+
+def test_a_request_for_transport_says_which_it_is_in_each_of_its_revisions() -> None:
+    said = events(
+        *(record("transport", id=name, rev=rev, status="requested") for name, rev in (("a", 1), ("a", 2), ("b", 1)))
+    )
+    assert [event.data["request"] for event in said] == ["a", "a", "b"]
+
+
 def test_an_answer_for_a_family_member_is_about_the_member_and_names_the_other_without_their_id() -> None:
     by = {"user": "u-9", "relation": "娘", "name": "会津 桜"}
     event = only(record("safety", status="safe", by=by))

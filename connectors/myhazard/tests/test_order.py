@@ -135,3 +135,37 @@ def test_a_hub_shows_the_same_after_any_order(data: st.DataObject, tmp_path_fact
     facts = {event.id for event in said.values() if event.kind != "fact.retracted" and not event.exercise}
     taken_back = {name for ref, name in takings if name in said and said[name].ref == ref}
     assert {json.loads(item)[1] for item in one} == facts - taken_back, "only one's own facts can be taken back"
+
+
+def safety(rev: int, user: str, **more: Any) -> bytes:
+    said = {"type": "safety", "id": "r0", "rev": rev, "user": user, "at": time(rev), "status": "safe", **more}
+    return json.dumps({"format": "myhazard/1", "records": [said]}).encode()
+
+
+def household(rev: int, *members: str, **more: Any) -> bytes:
+    named = [{"user": user, "profile": {"name": user}} for user in members]
+    said = {"type": "household", "id": "h0", "rev": rev, "user": "u-1", "at": time(rev), "members": named, **more}
+    return json.dumps({"format": "myhazard/1", "records": [said | {"address": "追手町1-1"}]}).encode()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_said_of_the_wrong_person_is_taken_back_from_them(tmp_path: Path, late: bool) -> None:
+    told = [safety(1, "u-2"), safety(2, "u-1", voids=[1], former_users=["u-2"])]
+    told += [household(1, "u-1", "u-2"), household(2, "u-1", voids=[1], former_users=["u-1", "u-2"])]
+    seen = {(who, event) for who, event, *_ in map(json.loads, shown(tmp_path, told[::-1] if late else told))}
+    assert {who for who, _ in seen} == {"p0"}
+    assert {event.split(":")[1] for _, event in seen} == {"2"}
+
+
+def test_former_users_are_for_records_with_voids() -> None:
+    [rejected] = MyHazard().translate(safety(2, "u-1", former_users=["u-2"])).rejected
+    assert (rejected.error.path, rejected.refs) == ("records[0].former_users", ("u-1", "u-2"))
+
+
+def test_a_location_is_taken_back_from_who_had_the_phone_before() -> None:
+    fix = {"type": "location", "id": "l0", "device": "d", "n": 7, "at": time(1), "lat": 37.49, "lon": 139.93}
+    fix |= {"accuracy": 8.5}
+    pages = [{**fix, "rev": 1, "user": "u-2"}, {**fix, "rev": 2, "user": "u-1", "voids": [1], "former_users": ["u-2"]}]
+    said = known([json.dumps({"format": "myhazard/1", "records": pages}).encode()])
+    [first] = [event.id for event in said.values() if event.kind != "fact.retracted" and event.ref == "u-2"]
+    assert first in {event.data["event"] for event in said.values() if event.ref == "u-2" and event.id != first}

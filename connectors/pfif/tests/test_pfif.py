@@ -444,7 +444,7 @@ def test_another_reader_of_pfif_takes_an_answer_as_it_was_said() -> None:
         PFIF(OURS).render(ANSWER, "application/pfif+xml")
     )
     assert not found.rejected
-    assert [event.data["status"] for event in found.events] == ["safe", "unknown", "safe"]
+    assert [event.data["status"] for event in found.events] == ["need_help", "unknown", "safe"]
     assert PFIF(OURS).translate(PFIF(OURS).render(ANSWER, "application/pfif+xml")).events == []
 
 

@@ -238,7 +238,7 @@ def test_a_wrong_token_is_told_to_the_operator_and_the_token_to_nobody(opened: A
     with FakeQualtrics("another token") as there:
         hub = opened(there)
         error = ask(hub).error
-    assert error == "the source answers 401: see the secret, and what it may do there"
+    assert error == "the source answers 401: see the secret or token, and what it may do there"
     assert TOKEN not in str(there.asked)
     assert there.headers[0]["x-api-token"] == TOKEN
 

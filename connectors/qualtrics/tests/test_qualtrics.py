@@ -278,16 +278,30 @@ def test_a_row_with_cells_too_many_is_rejected_with_the_id_of_its_person() -> No
 # meanings
 
 
-def test_needs_stand_among_the_answers_and_a_profile_is_never_replaced() -> None:
+def test_needs_stand_beside_the_answers_and_a_profile_is_never_replaced() -> None:
     translation = made().translate(export(responses()[0]))
-    assert data(translation)["answers"]["needs"] == "medicine, wheelchair, step-free toilet, help with walking"
+    assert data(translation)["needs"] == ["medicine", "wheelchair", "step-free toilet", "help with walking"]
+    assert "needs" not in data(translation)["answers"]
     assert "profile.updated" not in {event.kind for event in translation.events} | set(Qualtrics.kinds)
 
 
-def test_a_question_that_is_called_as_the_needs_are_is_told_of_and_not_overwritten() -> None:
+def test_a_question_that_is_called_needs_is_an_answer_as_any_other() -> None:
     text = 'ref = "RegionalId"\nnames = { QID3 = "needs" }\nneeds = [{ question = "Q1", answer = "*", needs = ["a"] }]'
-    (rejected,) = mapped(text).translate(export(responses()[0])).rejected
-    assert "[names]" in rejected.error.reason
+    said = data(mapped(text).translate(export(responses()[0])))
+    assert said["needs"] == ["a"]
+    assert said["answers"]["needs"] not in ("", "a")
+
+
+def test_who_said_nothing_of_needs_has_none_rather_than_an_empty_list() -> None:
+    text = 'ref = "RegionalId"\nneeds = [{ question = "Q1", answer = "no such answer", needs = ["a"] }]'
+    assert "needs" not in data(mapped(text).translate(export(responses()[0])))
+
+
+def test_needs_are_told_where_the_survey_asks_nothing_else_that_is_told() -> None:
+    told = mapped('ref = "RegionalId"\nneeds = [{ question = "Drill", answer = "*", needs = ["a", "b"] }]')
+    values = {name: value for name, value in responses()[0]["values"].items() if not name.startswith("QID")}
+    said = export({**responses()[0], "values": {**values, "Drill": "x"}, "labels": {}})
+    assert data(told.translate(said)) == {"answers": {}, "survey": "SV_0aizuShelter001", "needs": ["a", "b"]}
 
 
 def test_a_safety_answer_without_a_meaning_is_unknown_with_its_words() -> None:
@@ -295,6 +309,21 @@ def test_a_safety_answer_without_a_meaning_is_unknown_with_its_words() -> None:
         "status": "unknown",
         "note": "わからない",
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (["無事", "けがをしている"], "injured"),
+        (["無事", "助けが必要", "けがをしている"], "need_help"),
+        (["無事", "家にとじこめられている"], "unknown"),
+        (["無事"], "safe"),
+    ],
+)
+def test_of_several_choices_the_gravest_counts(said: list[str], status: str) -> None:
+    told = data(made().translate(export(hanako(QID1=said))), "safety.answered")
+    assert told["status"] == status
+    assert all(word in told["note"] for word in said)
 
 
 def test_an_unanswered_question_says_nothing_of_safety() -> None:
@@ -378,6 +407,13 @@ def test_a_time_without_an_offset_is_refused_where_no_zone_is_set() -> None:
         assert "options.time_zone" in error.reason
         assert error.path.endswith("endDate")
     assert connector.translate(golden("05-lines.ndjson")).events
+
+
+def test_one_response_without_an_offset_keeps_out_no_other() -> None:
+    connector = Qualtrics(Settings(options={"survey": "SV_0aizuShelter001"}, files=FILES))
+    found = connector.translate(export(hanako(endDate="2026-06-02 09:00:00"), responses()[1]))
+    assert [rejected.error.path for rejected in found.rejected] == ["responses[0].values.endDate"]
+    assert found.events
 
 
 @pytest.mark.parametrize("local", ["2026-03-29 02:30:00", "2026-10-25 02:30:00"])

@@ -6,12 +6,15 @@ import json
 import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from hub.connector.json import parse
-from hub.errors import HubError, Misuse, PayloadError, Unavailable
+from hub.errors import Busy, HubError, Misuse, PayloadError, Unavailable
 from hub.fetching import Fetcher
 from hub.forwarding.outbox import Outbox, Waiting
 from hub.web.access import NOT_THEIRS
@@ -22,8 +25,14 @@ BATCH_BYTES = 4 * 1024 * 1024
 FIRST_S, LONGEST_S = 1.0, 60.0
 """How long it waits after a first failure, and at the most; twice as long after each."""
 
+LONGEST_ASKED_S = 600.0
+"""Of `Retry-After`: a day that a proxy on the way asks for would hold up calls for help."""
+
 _IDLE_S = 0.5
 _TAKEN = ("accepted", "duplicate", "waiting")
+_PROBLEM = b"urn:saigai-hub:problem:"
+"""What every refusal of a hub holds; a proxy's does not, and must not be taken for the hub's word."""
+
 _FOREIGN = "the token's bearer may not append some events; see its role and source"
 
 
@@ -64,7 +73,12 @@ class Drain:
         except HubError as error:
             self._failures += 1
             return Sent(error=str(error), wait_s=self._wait_s(error))
-        fresh = self._outbox.settle(done, refused, foreign)
+        try:
+            fresh = self._outbox.settle(done, refused, foreign)
+        except (SQLAlchemyError, Busy) as error:  # as of a full disk: sent again, they are duplicates there
+            self._failures += 1
+            reason = f"the outbox cannot be written ({type(error).__name__}); see the disk"
+            return Sent(error=reason, wait_s=self._wait_s(Busy(reason)))
         if foreign and not (done or refused or fresh):  # nothing else is left to be sent
             self._failures += 1
             return Sent(error=_FOREIGN, wait_s=self._wait_s(Misuse(_FOREIGN)))
@@ -77,6 +91,8 @@ class Drain:
         headers = {"Authorization": f"Bearer {self._bearer()}", "Content-Type": NDJSON}
         body = b"\n".join(waiting.body for waiting in batch)
         answer = self._fetch("v1/events", method="POST", headers=headers, body=body, allow=(400, 413, 415, 422))
+        if answer.status != 200 and _PROBLEM not in answer.body[:4096]:
+            raise Unavailable(f"something on the way to the hub answers {answer.status}")
         if answer.status != 200:
             if len(batch) == 1:
                 return [], [(batch[0].number, f"the hub answers {answer.status} to it")], []
@@ -108,7 +124,7 @@ class Drain:
         if asked_s == 0:
             return 0.0
         backoff_s = min(FIRST_S * 2.0 ** min(self._failures - 1, 20), LONGEST_S)
-        return max(asked_s or 0.0, backoff_s * random.uniform(1.0, 1.25))  # noqa: S311 -- no secret hangs on it
+        return max(min(asked_s or 0.0, LONGEST_ASKED_S), backoff_s * random.uniform(1.0, 1.25))  # noqa: S311 -- no secret hangs on it
 
     def run(self, stop: threading.Event, told: Callable[[Sent], None], *, until_empty: bool = False) -> None:
         """Send until `stop`, or until nothing waits. told: of each batch."""
@@ -119,7 +135,8 @@ class Drain:
                     return
                 stop.wait(_IDLE_S)
                 continue
-            self._outbox.say(error=sent.error or "", failures=str(self._failures))
+            with suppress(SQLAlchemyError, Busy):
+                self._outbox.say(error=sent.error or "", failures=str(self._failures))
             told(sent)
             if sent.wait_s:
                 stop.wait(sent.wait_s)

@@ -69,7 +69,7 @@ kept = Table(
     Index("kept_next", "state", "rank", "number"),
     Index("kept_person", "person", "control", "number"),
 )
-"""`number` is the order of arrival. `person` stands for whom the event names, empty for nobody."""
+"""`number` is the order of arrival. `person` stands for whom (or which override) the event names, empty for nobody."""
 
 word = Table("word", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False))
 
@@ -261,7 +261,7 @@ def rank_of(event: Event) -> int:
 
 def _row(event: Event, raw: Any, now: datetime) -> dict[str, Any]:
     body = raw if isinstance(raw, bytes) else written(raw)
-    who = event.person if event.person is not None else (event.source, event.ref) if event.ref is not None else None
+    who = _who(event)
     return {
         "identity": _digest(event.source, event.id),
         "content": hashlib.sha256(body).digest()[:16],
@@ -274,6 +274,13 @@ def _row(event: Event, raw: Any, now: datetime) -> dict[str, Any]:
         "kind": event.kind,
         "body": zlib.compress(body, 1),
     }
+
+
+def _who(event: Event) -> Any:
+    """Whose order an event keeps: a person's, or, closing an override before it is opened would close nothing, its."""
+    if event.kind in ("override.opened", "override.closed"):
+        return ("override", event.data.get("override"))
+    return event.person if event.person is not None else (event.source, event.ref) if event.ref is not None else None
 
 
 def _digest(*parts: Any) -> bytes:

@@ -18,7 +18,7 @@ from hub.intake import Result
 from hub.payloads import Delivery, Taken
 from hub.quarantine import Refusal
 from hub.web import bodies, cloudevents, spec
-from hub.web.access import FORBIDDEN, Admitted
+from hub.web.access import FORBIDDEN, NOT_THEIRS, Admitted
 from hub.web.cloudevents import Sent, Unread
 from hub.web.door import API, Door, door, said, signed
 from hub.web.gate import entered
@@ -267,24 +267,23 @@ async def post_payload(request: Request, name: str) -> Response:
         plugin = at.hub.plugins.find(name)
     except Misuse:
         raise Problem("not-found", "No connector of this name is installed here.") from None
-    payload = getattr(request.state, "payload", None) or await bodies.read(request)
+    signed_for: bytes | None = getattr(request.state, "payload", None)
+    payload = await bodies.read(request) if signed_for is None else signed_for
     media_type = bodies.media_type(request.headers.get("content-type"))
     delivery = Delivery(connector=plugin, payload=payload, via="connector", media_type=media_type)
     read = await at.read(lambda: at.hub.payloads.read(delivery))
     if isinstance(read, Taken):
         raise read.refused[0]
-    try:
-        for event in read.events:
-            at.gate.authority.check(caller, event)
-    except Refused as error:
-        raise Problem("forbidden", FORBIDDEN, [told(error)]) from None
-    results = await at.take(read.events)
+    results = await _taken(at, caller, read.events)
+    if results and all(_is_foreign(result) for result in results):
+        raise Problem("forbidden", FORBIDDEN, [told(results[0].error)])  # type: ignore[list-item,arg-type]
     taken = await at.read(lambda: at.hub.payloads.conclude(delivery, read, results))
     if taken.wake:
         await at.read(lambda: at.hub.polling.wake(name))
-    hidden = {id(result.error) for result in results if result.event.kind == REQUESTED}
+    asked = [result for result in results if result.event.kind == REQUESTED and not _is_foreign(result)]
+    hidden = {id(result.error) for result in asked}  # whether it reached anybody (R20)
     refused = [error for error in taken.refused if id(error) not in hidden]
-    shown = [result for result in results if result.error is None or result.event.kind == REQUESTED]
+    shown = [result for result in results if result.error is None or result in asked]
     rows = [_told(result, entry) for result in shown for entry in (None, *result.caused)]
     if refused and not rows:
         raise refused[0]
@@ -294,6 +293,25 @@ async def post_payload(request: Request, name: str) -> Response:
     if refused:
         body["refused"] = [told(error) for error in refused]
     return said(body, headers=at.positioned(last))
+
+
+async def _taken(at: Door, caller: Caller, events: Sequence[Event]) -> list[Result]:
+    """What became of each event, in order; what the source may not append is refused by itself."""
+    foreign: dict[int, Refused] = {}
+    for number, event in enumerate(events):
+        try:
+            at.gate.authority.check(caller, event)
+        except Refused as error:
+            foreign[number] = error
+    allowed = iter(await at.take([event for number, event in enumerate(events) if number not in foreign]))
+    return [
+        Result(event=event, status="refused", error=foreign[number]) if number in foreign else next(allowed)
+        for number, event in enumerate(events)
+    ]
+
+
+def _is_foreign(result: Result) -> bool:
+    return isinstance(result.error, Refused) and result.error.reason == NOT_THEIRS
 
 
 def _told(result: Result, caused: Any) -> Mapping[str, Any]:

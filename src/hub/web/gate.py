@@ -17,7 +17,7 @@ from fastapi import Request
 
 from hub.connector import Request as Signed
 from hub.connector import Verifies
-from hub.errors import HubError, Misuse, PayloadError
+from hub.errors import Busy, Misuse, PayloadError
 from hub.hub import Hub
 from hub.identity import local
 from hub.identity.caller import Caller, Unauthenticated
@@ -135,7 +135,9 @@ class Gate:
         signed = Signed(headers=dict(request.headers), body=body)
         try:
             await at.read(lambda: plugin.verify(signed))
-        except HubError as error:
+        except Busy:
+            raise
+        except Exception as error:  # also a connector's own, as for a header that is no ASCII: who fails has not shown
             operation.log().warning("webhook refused", connector=plugin.name, error=type(error).__name__)
             raise unauthenticated("the source's signature does not hold") from None
         request.state.payload = body

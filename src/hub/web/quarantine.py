@@ -11,6 +11,7 @@ from hub.canonical import timestamp
 from hub.errors import Misuse, PayloadError
 from hub.events import CONTROLS, Event
 from hub.identity.caller import Caller
+from hub.payloads import translated
 from hub.plugins import Plugins
 from hub.quarantine import Item, Translate
 from hub.web import bodies, cloudevents, spec
@@ -53,9 +54,10 @@ def translator(plugins: Plugins) -> Translate:
         if door_name == "events":
             return cloudevents.events_of(payload)
         try:
-            translation = plugins.find(name).translate(payload)
+            connector = plugins.find(name)
         except Misuse:
             raise PayloadError("came by a connector that is not installed here any more") from None
+        translation = translated(connector, payload)
         for rejected in translation.rejected:
             raise rejected.error
         return list(translation.events)

@@ -40,7 +40,7 @@ class FHIR:
         type_ = root.need("resourceType").word(64)
         reading = Reading(self._choices)
         if type_ == "Bundle":
-            whole = bundle.opened(root, self._choices.base)
+            whole = bundle.opened(root, self._choices.base, halves=content.has_halves(payload))
             reading.take(returning.unfolded(whole))
             return reading.translation(moment(root.optional("timestamp"), self._choices.zone))
         reading.take(bundle.alone(root, type_, self._choices.base))

@@ -26,10 +26,14 @@ _CERTAIN = ("unconfirmed", "confirmed", "refuted")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allergy:
-    """name: of what holds; None where it does not hold. none_known: it says that there is none at all."""
+    """name: of what holds; None where it does not hold. none_known: it says that there is none at all.
+
+    partial: it says that there is none of one sort, or says so with a doubt; that is no empty list.
+    """
 
     name: str | None
     none_known: bool
+    partial: bool = False
     notes: list[str]
 
 
@@ -47,13 +51,14 @@ def read(entry: Entry) -> Allergy:
         status_of(resource, "verificationStatus", _CERTAIN),
     )
     holds = clinical in (None, "active") and certain != "refuted"
-    if NONE_KNOWN in codes and holds:
+    if NONE_KNOWN in codes and holds and certain in (None, "confirmed"):
         return Allergy(name=None, none_known=True, notes=said)
+    nothing = bool(codes & {NONE_KNOWN, *_NONE_OF})
     doubt = [word for word in (clinical, certain) if word not in (None, "active", "confirmed")]
     told = f"{name} ({', '.join(map(str, doubt))})" if doubt else name
-    listed_ = holds and not codes & _NONE_OF.keys()
+    listed_ = holds and not nothing
     about = [f"{told}: {'; '.join(said)}"] if said else ([] if listed_ else [told])
-    return Allergy(name=told if listed_ else None, none_known=False, notes=about)
+    return Allergy(name=told if listed_ else None, none_known=False, partial=nothing, notes=about)
 
 
 def _reactions(entry: Entry) -> list[str]:

@@ -174,8 +174,11 @@ def alone(resource: Field, type_: str, home: str | None) -> Bundle:
     return bundle
 
 
-def opened(root: Field, home: str | None, up: Bundle | None = None) -> Bundle:
-    """A Bundle, read. home: the URL of the source's own server; else that of the first entry which names one."""
+def opened(root: Field, home: str | None, up: Bundle | None = None, *, halves: bool = False) -> Bundle:
+    """A Bundle, read. halves: whether half characters are to be looked for in its entries.
+
+    home: the URL of the source's own server; else that of the first entry which names one.
+    """
     type_ = root.need("type")
     if type_.text() not in _TYPES:
         raise type_.wrong("is no type of a Bundle that is read")
@@ -185,6 +188,8 @@ def opened(root: Field, home: str | None, up: Bundle | None = None) -> Bundle:
         if count >= _MOST_ENTRIES:
             raise entry.wrong(f"is one entry more than the {_MOST_ENTRIES:,} that are read")
         try:
+            if halves:
+                content.written(entry.value)
             _take(bundle, entry)
         except PayloadError as error:
             bundle.broken.append((error, entry.value if isinstance(entry.value, dict) else {}))
@@ -205,6 +210,8 @@ def _is_listed(bundle: Bundle) -> bool:
 
 def _take(bundle: Bundle, entry: Field) -> None:
     """One entry: a resource, a deletion, or a Bundle inside."""
+    if entry.optional("modifierExtension") is not None:
+        raise entry.wrong("has a modifierExtension, which is not known and may change what all of it means")
     request = entry.optional("request")
     method = text_of(request, "method") if request is not None else None
     if method == "DELETE":

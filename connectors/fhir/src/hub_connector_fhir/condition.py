@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hub.connector import stable_id
 from hub.connector.json import Field
 from hub_connector_fhir import vitals
 from hub_connector_fhir.bundle import Entry
 from hub_connector_fhir.choices import Choices
+from hub_connector_fhir.identity import LONGEST_NAME
 from hub_connector_fhir.terms import (
     choice,
     coding,
@@ -78,6 +80,9 @@ def read_observation(entry: Entry, choices: Choices) -> Finding | str:
     status = word_of(resource, "status", _OBSERVED)
     if status in ("registered", "cancelled"):
         return "has no result: it is registered or cancelled"
+    subject = resource.optional("subject")
+    if any(subject is None or _whom(focus) != _whom(subject) for focus in listed(resource, "focus")):
+        return "is about another than its subject: it has a focus"
     measured: dict[str, float | str] = {}
     said: list[str] = []
     vital = _is_vital(resource)
@@ -91,6 +96,22 @@ def read_observation(entry: Entry, choices: Choices) -> Finding | str:
     if not measured and not said:
         return "has no value"
     return Finding(measured=measured, notes=said)
+
+
+def lane(entry: Entry, choices: Choices) -> str:
+    """What an Observation measures: one name, whichever resource tells it, by whichever of its codes."""
+    code = entry.resource.need("code")
+    found = codings(code)
+    name = vitals.name_of(found, text_of(code, "text"), choices.observations)
+    if name is None:
+        keys = [part.key for part in sorted(found, key=lambda part: part.system != vitals.LOINC)]
+        name = keys[0] if keys else words(code) or "-"
+    said = f"{entry.type}/{name}"
+    return said if len(said) <= LONGEST_NAME else f"{entry.type}/~{stable_id(name)}"
+
+
+def _whom(reference: Field) -> str | None:
+    return text_of(reference, "reference")
 
 
 def _is_vital(resource: Field) -> bool:
@@ -108,7 +129,9 @@ def _measure(part: Field, choices: Choices, measured: dict[str, float | str], sa
     value = _value(part, name)
     if value is None:
         return name is not None
-    if name is not None and (not isinstance(value, str) or name not in measured):
+    if name is not None and (
+        not isinstance(value, str) or (name not in measured and _needs_no_unit(part, name, value))
+    ):
         measured[name] = value
     else:
         told = words(code)
@@ -116,13 +139,25 @@ def _measure(part: Field, choices: Choices, measured: dict[str, float | str], sa
     return name is not None
 
 
+def _needs_no_unit(part: Field, name: str, value: str) -> bool:
+    """Whether words may stand under a name with its unit: they must hold no number in another unit, or in none."""
+    amount = part.optional("valueQuantity")
+    if amount is None or amount.optional("value") is None:
+        return not any(sign.isdigit() for sign in value)
+    return vitals.is_unit(name, _unit(amount))
+
+
+def _unit(amount: Field) -> str:
+    unit = text_of(amount, "code") if text_of(amount, "system") == vitals.UCUM else text_of(amount, "unit")
+    return unit or text_of(amount, "unit") or ""
+
+
 def _value(part: Field, name: str | None) -> float | str | None:
     """The number in the name's unit; else in words as it was written."""
     amount = part.optional("valueQuantity")
     if amount is not None and amount.optional("value") is not None and name is not None:
         value = amount.need("value").number(-_HIGHEST, _HIGHEST)
-        unit = text_of(amount, "code") if text_of(amount, "system") == vitals.UCUM else text_of(amount, "unit")
-        number = vitals.converted(name, value, unit or text_of(amount, "unit") or "")
+        number = vitals.converted(name, value, _unit(amount))
         if number is not None and text_of(amount, "comparator") is None:
             return number
     if amount is not None:
@@ -133,7 +168,9 @@ def _value(part: Field, name: str | None) -> float | str | None:
             return said
     whole, flag = part.optional("valueInteger"), part.optional("valueBoolean")
     if whole is not None:
-        return str(whole.whole(-_HIGHEST, _HIGHEST))
+        count = whole.whole(-_HIGHEST, _HIGHEST)
+        scored = None if name is None else vitals.converted(name, count, "{score}")
+        return str(count) if scored is None else scored
     if flag is not None:
         return "yes" if flag.flag() else "no"
     return words(choice(part, "value", "CodeableConcept"))

@@ -72,7 +72,8 @@ def _asked(
 def _provisions(root: Field | None) -> tuple[list[Field], list[Field]]:
     """What is permitted by name, and what is denied of that.
 
-    R4 gives the root provision no type, but it is often written; a permission below a denial is its exception.
+    R4 gives the root provision no type, but it is often written; a permission below a denial is its exception. Beside a
+    permission a denial may be of a part of it.
     """
     if root is None:
         return [], []
@@ -82,7 +83,8 @@ def _provisions(root: Field | None) -> tuple[list[Field], list[Field]]:
     if text_of(root, "type") == "permit":
         return [root, *permitted], denied
     below = [deeper for part in permitted for deeper in listed(part, "provision")]
-    return permitted, [part for part in below if text_of(part, "type") == "deny"]
+    beside = [] if text_of(root, "type") == "deny" else denied
+    return permitted, [*beside, *(part for part in below if text_of(part, "type") == "deny")]
 
 
 def _asks(
@@ -146,6 +148,7 @@ def _classes(permit: Field) -> list[tuple[Field, list[str]]]:
     found = [(part, [coding(part).key]) for part in listed(permit, "class")]
     found += [(part, [code.key for code in codings(part)]) for part in listed(permit, "code")]
     narrowed = [part for name in ("data", "securityLabel") for part in listed(permit, name)]
+    narrowed += [part for part in (permit.optional("dataPeriod"),) if part is not None]
     if narrowed:
         raise narrowed[0].wrong("narrows the permission in a way that a request cannot say")
     return found or [(permit, [ANY])]

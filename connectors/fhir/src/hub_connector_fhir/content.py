@@ -19,13 +19,21 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read(payload: bytes) -> Field:
-    """The resource that a payload holds. Raises PayloadError."""
+    """The resource that a payload holds. Raises PayloadError.
+
+    Of a Bundle each entry is to be looked over by itself, where `has_halves`.
+    """
     root = json.read(payload, LIMIT_BYTES)
     if not isinstance(root.value, dict):
         raise PayloadError("is no FHIR resource: an object with a resourceType")
-    if _SURROGATE.search(payload):
-        written(root.value)
+    if has_halves(payload):
+        written({name: value for name, value in root.value.items() if name != "entry"})
     return root
+
+
+def has_halves(payload: bytes) -> bool:
+    """Whether a payload may hold half characters: a surrogate alone, which no text can be written with."""
+    return _SURROGATE.search(payload) is not None
 
 
 def written(value: Any) -> str:

@@ -17,7 +17,6 @@ from hub_connector_fhir import allergy, condition, consent, content, medication
 from hub_connector_fhir.bundle import ALONE, Bundle, Entry, labels, number, target
 from hub_connector_fhir.choices import Choices
 from hub_connector_fhir.groups import (
-    CONDITIONS,
     KINDS,
     Group,
     Record,
@@ -26,6 +25,7 @@ from hub_connector_fhir.groups import (
     groups,
     id_of,
     last,
+    lone,
     original,
 )
 from hub_connector_fhir.identity import (
@@ -48,7 +48,7 @@ from hub_connector_fhir.identity import (
     versions_of,
 )
 from hub_connector_fhir.parts import part_of, path_of, tags_of
-from hub_connector_fhir.terms import moment, period, text_of
+from hub_connector_fhir.terms import moment, period, text_of, understood
 
 SOURCE = "fhir"
 ORIGINAL_TYPE = "application/fhir+json; fhirVersion=4.0"
@@ -58,6 +58,7 @@ RETRACTED, REQUESTED = "fact.retracted", "consent.requested"
 LARGEST_ORIGINAL = 512 * 1024
 _RESTRICTED = {("http://terminology.hl7.org/CodeSystem/v3-Confidentiality", code) for code in ("R", "V")}
 _TEST = ("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HTEST")
+_ANYONE = ""
 _ERROR, _NEWER, _DELETED = "entered-in-error", "newer-version", "deleted"
 
 
@@ -89,14 +90,15 @@ class Reading:
         """Read a Bundle, and those in it."""
         for error, raw in bundle.broken:
             self._reject(error, bundle, [raw])
+            self._miss(bundle, _type_of(raw), _ANYONE)
         found = [record for entry in bundle.entries if (record := self._record(entry)) is not None]
         people: dict[tuple[str, bool], list[Record]] = {}
         for record in self._newest(found):
             people.setdefault((record.ref, record.test), []).append(record)
         for own in people.values():
             for group in groups(own, listed=bundle.listed):
-                unread = self._unread.get((id(bundle), own[0].ref, group.kind), 0) if group.whole else 0
-                self._tell(bundle, replace(group, unread=unread))
+                unread = sum(self._unread.get((id(bundle), whose, group.kind), 0) for whose in (own[0].ref, _ANYONE))
+                self._tell(bundle, replace(group, unread=unread if group.whole else 0))
         self._delete(bundle, found)
         for inner in bundle.inner:
             self.take(inner)
@@ -114,10 +116,14 @@ class Reading:
             return self._read(entry, ref)
         except PayloadError as error:
             self._reject(error, entry.bundle, [entry.raw or {}], ref, entry)
-            if ref and entry.type in KINDS:
-                key = id(entry.bundle), ref[0], KINDS[entry.type]
-                self._unread[key] = self._unread.get(key, 0) + 1
+            self._miss(entry.bundle, entry.type, ref[0] if ref else _ANYONE)
             return None
+
+    def _miss(self, bundle: Bundle, type_: str | None, ref: str) -> None:
+        """Count what cannot be read, for the list that lacks it; of whom it is not known, for everybody's."""
+        if type_ in KINDS:
+            key = id(bundle), ref, KINDS[type_]
+            self._unread[key] = self._unread.get(key, 0) + 1
 
     def _read(self, entry: Entry, refs: list[str]) -> Record | None:
         ref = ref_of(entry, self._choices)
@@ -129,10 +135,13 @@ class Reading:
             )
         test = _TEST in marks
         if entry.type == CONSENT:
+            understood(entry.resource)
             self._ask(entry, ref, test=test)
             return None
         name = name_of(entry, self._choices)
         error = is_error(entry.resource, entry.type)
+        if not error:
+            understood(entry.resource)
         said = None if error and not _is_stamped(entry, name) else self._said(entry)
         text = "" if said is None else content.written(entry.resource.value)
         if len(text) > LARGEST_ORIGINAL // 2:
@@ -147,9 +156,15 @@ class Reading:
             error=error,
             said=said,
             text=text,
-            lane=medication.prescriber(entry) if entry.type in (MEDICATION, STATEMENT) else None,
+            prescriber=medication.prescriber(entry) if entry.type in (MEDICATION, STATEMENT) else None,
+            lane="" if said is None else self._lane(entry, name),
             older=list(once_said(entry, name)) if error else before(entry, name),
         )
+
+    def _lane(self, entry: Entry, name: str | None) -> str:
+        if entry.type == OBSERVATION:
+            return condition.lane(entry, self._choices)
+        return name or id_of_event(entry, None)
 
     def _said(self, entry: Entry) -> Said | None:
         """What the resource tells; None, with the reason noted, where it tells nothing now."""
@@ -205,6 +220,7 @@ class Reading:
                         "stands more than once, and nothing says which is newer", path=path_of(record.entry)
                     )
                     self._reject(error, record.entry.bundle, [record.entry.raw or {}], [record.ref], record.entry)
+                self._miss(versions[0].entry.bundle, versions[0].entry.type, versions[0].ref)
                 continue
             newest.older.extend(r.id for r in versions if r.id != newest.id)
             found.append(newest)
@@ -214,10 +230,10 @@ class Reading:
         """What a group retracts, and its fact where anything of it holds."""
         held = [record for record in group.records if record.said is not None]
         for record in group.records:
-            if record.said is None or (len(held) == 1 and not group.whole):
+            if record.said is None or group.lane is not None:
                 self._retract(record)
         void = [record for record in group.records if record.error]
-        if len(void) == 1 and (held or group.kind != CONDITIONS):
+        if len(void) == 1 and (held or void[0].entry.type != OBSERVATION):
             for older in void[0].older:
                 ids = [older, *(record.id for record in held)]
                 self._hide(id_of_list(group.kind, ids, None), void[0].ref, _ERROR)
@@ -271,15 +287,12 @@ class Reading:
         What would be too large is told record by record; a whole list is one for all that, without its original.
         """
         data = data_of(group)
-        if data is None:
-            self.skip("AllergyIntolerance names nothing that holds, and is no whole list")
-            return
         first, kept = group.records[0], original(bundle, group)
         if len(kept.encode()) <= LARGEST_ORIGINAL:
             data |= {"original": kept, "original_type": ORIGINAL_TYPE}
         elif not group.whole and len(group.records) > 1:
             for record in group.records:
-                self._fact(bundle, replace(group, records=[record]))
+                self._fact(bundle, lone(record))
             return
         elif not group.whole:
             error = PayloadError("is larger than 512 KiB with what it refers to", path=path_of(first.entry))
@@ -315,6 +328,12 @@ _TIMES: Mapping[str, tuple[str, ...]] = {
     CONDITION: ("recordedDate", "onsetDateTime", "onsetPeriod"),
     ALLERGY: ("recordedDate", "lastOccurrence", "onsetDateTime"),
 }
+
+
+def _type_of(raw: Mapping[str, Any]) -> str | None:
+    resource = raw.get("resource")
+    type_ = resource.get("resourceType") if isinstance(resource, dict) else None
+    return type_ if isinstance(type_, str) else None
 
 
 def _stated(bundle: Bundle, zone: Any) -> datetime | None:

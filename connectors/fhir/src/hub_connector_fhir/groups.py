@@ -1,8 +1,8 @@
 """Which records make one fact together, and what that fact says.
 
 In a Bundle of whole lists, the medicines of one prescriber are one fact, the allergies another, and what was measured
-within an hour a third. In one of records each is a fact by itself, so that a later version can retract it; allergies
-are told together there too, since the newest fact of them is taken for the whole.
+within an hour a third. In one of records each is a fact by itself, so that a later version can retract it. It has a
+lane of its own, the kind's `record`: it takes the place of its former state, and hides no list and no other record.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ Said = Medicine | Finding | Allergy
 class Record:
     """One resource that counts. said: None where it was `entered-in-error`, or tells nothing any more.
 
-    older: ids of events that it takes back. lane: who prescribed it. text: the resource as it came.
+    older: ids of events that it takes back. text: the resource as it came. lane: what it tells the newest state of,
+    where it is told by itself: the resource, but of an Observation what is measured, which is a new resource each time.
     """
 
     entry: Entry
@@ -55,7 +56,8 @@ class Record:
     error: bool
     said: Said | None = None
     text: str = ""
-    lane: str | None = None
+    prescriber: str | None = None
+    lane: str = ""
     older: list[str] = field(default_factory=list)
 
 
@@ -63,12 +65,14 @@ class Record:
 class Group:
     """The records that make one fact.
 
-    whole: whether they are the whole of a list. at: then the newest of them, also of those that do not hold any more.
-    unread: how many more the list has, that could not be read.
+    lane: of a record that is told by itself, its own; else None. whole: whether they are the whole of a list. at: then
+    the newest of them, also of those that do not hold any more. unread: how many more the list has, that could not be
+    read.
     """
 
     kind: str
     records: list[Record]
+    lane: str | None = None
     whole: bool = False
     at: datetime | None = None
     unread: int = 0
@@ -81,25 +85,27 @@ class Group:
 
 def groups(own: list[Record], *, listed: bool) -> Iterator[Group]:
     """The records of one person, as facts."""
+    if not listed:
+        yield from map(lone, own)
+        return
     medicines = [record for record in own if record.entry.type in (MEDICATION, STATEMENT)]
     findings = [record for record in own if record.entry.type in (CONDITION, OBSERVATION)]
     allergies = [record for record in own if record.entry.type == ALLERGY]
-    if listed:
-        yield from _by_prescriber(medicines)
-        yield from _by_time(findings)
-    else:
-        for record in medicines:
-            yield Group(kind=MEDICATIONS, records=[record])
-        for record in findings:
-            yield Group(kind=CONDITIONS, records=[record])
+    yield from _by_prescriber(medicines)
+    yield from _by_time(findings)
     if allergies:
-        yield Group(kind=ALLERGIES, records=allergies, whole=listed, at=last(allergies))
+        yield Group(kind=ALLERGIES, records=allergies, whole=True, at=last(allergies))
+
+
+def lone(record: Record) -> Group:
+    """A record that is a fact by itself."""
+    return Group(kind=KINDS[record.entry.type], records=[record], lane=record.lane)
 
 
 def _by_prescriber(medicines: list[Record]) -> Iterator[Group]:
     found: dict[str | None, list[Record]] = {}
     for record in medicines:
-        found.setdefault(record.lane, []).append(record)
+        found.setdefault(record.prescriber, []).append(record)
     for records in found.values():
         yield Group(kind=MEDICATIONS, records=records, whole=True, at=last(records))
 
@@ -109,7 +115,10 @@ def last(records: Iterable[Record]) -> datetime | None:
 
 
 def _by_time(findings: list[Record]) -> Iterator[Group]:
-    """What was measured within an hour, together; the conditions with the newest of it."""
+    """What was measured within an hour, together; the conditions with the newest of it.
+
+    A measurement with no other beside it is a record here too, and so the same fact whichever way it comes.
+    """
     diagnoses = [record for record in findings if record.entry.type == CONDITION]
     measured = [record for record in findings if record.entry.type == OBSERVATION]
     looks: list[list[Record]] = []
@@ -121,11 +130,15 @@ def _by_time(findings: list[Record]) -> Iterator[Group]:
     if diagnoses:
         looks = [*looks[:-1], [*diagnoses, *(looks[-1] if looks else [])]]
     for look in looks:
-        yield Group(kind=CONDITIONS, records=look)
+        telling = [record for record in look if record.said is not None or record.error]
+        if len(telling) == 1 and telling[0].entry.type == OBSERVATION:
+            yield from map(lone, look)
+        else:
+            yield Group(kind=CONDITIONS, records=look)
 
 
-def data_of(group: Group) -> dict[str, Any] | None:
-    """The fields of a group's kind; None where they would say less than nothing."""
+def data_of(group: Group) -> dict[str, Any]:
+    """The fields of a group's kind."""
     said = [record.said for record in group.records]
     if group.kind == MEDICATIONS:
         return _medications(group, [found for found in said if isinstance(found, Medicine)])
@@ -135,29 +148,34 @@ def data_of(group: Group) -> dict[str, Any] | None:
 
 
 def _medications(group: Group, medicines: list[Medicine]) -> dict[str, Any]:
-    """A record alone is a list by itself, so that it takes the place of its own earlier state and of nothing else."""
+    """One that is not taken any more is an empty list, which ends its lane."""
     notes = [*group.gap, *(note for medicine in medicines for note in medicine.notes)]
-    record = group.records[0]
-    prescriber = record.lane
-    if not group.whole:
-        name = record.name or record.id
-        prescriber = f"{record.lane} ({name})" if record.lane else name
     return _without_none(
         {
             "medications": [medicine.item for medicine in medicines if medicine.taken],
-            "prescriber": prescriber,
+            "prescriber": group.records[0].prescriber,
             "note": "\n".join(dict.fromkeys(notes)) or None,
+            "record": group.lane,
         }
     )
 
 
-def _allergies(group: Group, found: list[Allergy]) -> dict[str, Any] | None:
-    """One that does not hold any more is no list: told by itself, it would hide the list that was told before."""
-    names = list(dict.fromkeys(one.name for one in found if one.name is not None))
-    if not names and not group.whole and not any(one.none_known for one in found):
-        return None
+def _allergies(group: Group, found: list[Allergy]) -> dict[str, Any]:
+    """One that does not hold any more ends its lane by a note; an empty list would say that no allergy is known.
+
+    What could not be read stands in the list too, and "no known drug allergy" makes no empty one: whoever is shown the
+    summary sees no note, and would take the person for free of allergies.
+    """
+    names = [*dict.fromkeys(one.name for one in found if one.name is not None), *group.gap]
+    none = any(one.none_known for one in found) or (group.whole and not any(one.partial for one in found))
     notes = [*group.gap, *(note for one in found for note in one.notes)]
-    return _without_none({"allergies": names, "note": "\n".join(dict.fromkeys(notes)) or None})
+    return _without_none(
+        {
+            "allergies": names if names or none else None,
+            "note": "\n".join(dict.fromkeys(notes)) or None,
+            "record": group.lane,
+        }
+    )
 
 
 def _conditions(group: Group) -> dict[str, Any]:
@@ -180,6 +198,7 @@ def _conditions(group: Group) -> dict[str, Any]:
             "condition": "; ".join(dict.fromkeys(names)) or None,
             "vitals": measured or None,
             "note": "\n".join(dict.fromkeys(notes)) or None,
+            "record": group.lane,
         }
     )
 
@@ -189,9 +208,9 @@ def _without_none(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def id_of(bundle: Bundle, group: Group) -> str:
-    """A record alone has its own id; so has a group of one, unless it stands for a whole list."""
+    """A record by itself has its own id."""
     ids = [record.id for record in group.records]
-    if len(ids) == 1 and not group.whole:
+    if group.lane is not None:
         return ids[0]
     made = text_of(bundle.root, "timestamp") if group.whole else None
     return id_of_list(group.kind, [*ids, *group.gap], made)
@@ -203,9 +222,9 @@ def original(bundle: Bundle, group: Group) -> str:
     for record in group.records:
         if isinstance(record.said, Medicine):
             needs.update((id(entry), entry) for entry in record.said.needs)
-    if len(group.records) == 1 and not needs and not group.whole:
+    if group.lane is not None and not needs:
         return group.records[0].text
-    tag = LIST if group.whole or group.kind == CONDITIONS else RECORDS
+    tag = LIST if group.lane is None else RECORDS
     made = bundle.root.value.get("timestamp") if group.whole else None
     entries = [record.entry for record in group.records] + list(needs.values())
     return content.written(_wrapped(tag, made, [(entry.url, entry.resource.value) for entry in entries]))

@@ -26,7 +26,7 @@ ERROR = "entered-in-error"
 MOST_VERSIONS = 20
 """How many versions back a correction retracts; each was retracted by the one after it, too."""
 
-_LONGEST_NAME = 100
+LONGEST_NAME = 100
 
 _STATUSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     MEDICATION: {"status": ("active", "on-hold", "cancelled", "completed", "stopped", "unknown")},
@@ -114,7 +114,7 @@ def name_of(entry: Entry, choices: Choices) -> str | None:
     if entry.id is None:
         return None
     name = _named(entry.base, entry.type, entry.id, entry, choices)
-    return name if len(name) <= _LONGEST_NAME else f"{entry.type}/~{stable_id(name)}"
+    return name if len(name) <= LONGEST_NAME else f"{entry.type}/~{stable_id(name)}"
 
 
 def is_error(resource: Field, type_: str) -> bool:

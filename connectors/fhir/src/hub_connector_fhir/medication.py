@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hub.connector.json import Field
 from hub_connector_fhir.bundle import Entry
+from hub_connector_fhir.dosing import timing
 from hub_connector_fhir.identity import ERROR, MEDICATION, STATEMENT
-from hub_connector_fhir.terms import codings, listed, notes, quantity, text_of, word_of, words
+from hub_connector_fhir.medicines import code_of
+from hub_connector_fhir.terms import codings, listed, notes, quantity, text_of, understood, word_of, words
 
 PRESCRIBER = "urn:saigai-hub:fhir:prescriber"
 """Extension of a MedicationStatement that the hub wrote: who prescribed it, which R4 has no field for."""
@@ -40,6 +42,8 @@ _TAKEN: Mapping[str, Mapping[str, bool]] = {
 
 _ORDERS = ("order", "original-order", "reflex-order", "filler-order", "instance-order")
 _NO_ORDERS = ("proposal", "plan", "option")
+_ORDERED = "http://terminology.hl7.org/CodeSystem/dose-rate-type|ordered"
+_UNSAID = "-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +91,7 @@ def _item(entry: Entry, needs: list[Entry]) -> dict[str, Any]:
     if name is None:
         raise entry.resource.wrong("names no medicine")
     codes = codings(concept)
-    item = {"name": name, "code": codes[0].key if codes else None, **_dosage(entry)}
+    item = {"name": name, "code": code_of(codes[0]) if codes else None, **_dosage(entry)}
     return {key: value for key, value in item.items() if value}
 
 
@@ -103,6 +107,7 @@ def _concept(entry: Entry, needs: list[Entry]) -> tuple[Field | None, str | None
     if found is None or found.type != "Medication":
         return None, display
     if found.inside is None:
+        understood(found.resource)
         needs.append(found)
     concept = found.resource.optional("code")
     return concept, display if concept is not None else (_mixed(found.resource) or display)
@@ -115,39 +120,40 @@ def _mixed(medication: Field) -> str | None:
 
 
 def _dosage(entry: Entry) -> dict[str, str | None]:
-    """How much at a time, and when: of several instructions, each in its order."""
+    """How much at a time, and when; of several instructions in one order, so that they belong together."""
     name = "dosageInstruction" if entry.type == MEDICATION else "dosage"
-    doses: list[str] = []
-    timings: list[str] = []
-    for dosage in listed(entry.resource, name):
-        doses += [dose for dose in map(_dose, listed(dosage, "doseAndRate")) if dose][:1]
-        when = _timing(dosage)
-        timings += [when] if when else []
-    return {"dose": "; ".join(dict.fromkeys(doses)) or None, "timing": "; ".join(dict.fromkeys(timings)) or None}
+    steps = [(_doses(dosage), timing(dosage)) for dosage in listed(entry.resource, name)]
+    doses = [dose for dose, _ in steps]
+    if len(set(doses)) < 2:
+        return {"dose": doses[0] if doses else None, "timing": _joined(when for _, when in steps if when)}
+    return {
+        "dose": "; ".join(dose or _UNSAID for dose in doses),
+        "timing": "; ".join(when or _UNSAID for _, when in steps) if any(when for _, when in steps) else None,
+    }
+
+
+def _joined(parts: Iterable[str]) -> str | None:
+    return "; ".join(dict.fromkeys(parts)) or None
+
+
+def _doses(dosage: Field) -> str | None:
+    """The first dose that is told: the others say the same amount in another way."""
+    return next(filter(None, map(_dose, listed(dosage, "doseAndRate"))), None)
 
 
 def _dose(rate: Field) -> str | None:
+    """An amount, and of what sort it is: 1 g of a powder (製剤量) and of what is in it (原薬量) are not the same."""
     span = rate.optional("doseRange")
     if span is None:
-        return quantity(rate.optional("doseQuantity"))
-    low, high = quantity(span.optional("low")), quantity(span.optional("high"))
-    return " - ".join(part for part in (low, high) if part) or None
-
-
-def _timing(dosage: Field) -> str | None:
-    timing = dosage.optional("timing")
-    said = text_of(dosage, "text") or (None if timing is None else words(timing.optional("code")))
-    if said or timing is None:
+        said = quantity(rate.optional("doseQuantity"))
+    else:
+        low, high = quantity(span.optional("low")), quantity(span.optional("high"))
+        said = f"{low} - {high}" if low and high else f">={low}" if low else f"<={high}" if high else None
+    sort = rate.optional("type")
+    if said is None or sort is None or _ORDERED in {code.key for code in codings(sort)}:
         return said
-    repeat = timing.optional("repeat")
-    if repeat is None:
-        return None
-    parts = [repeat.optional(part) for part in ("frequency", "period", "periodUnit")]
-    if any(part is None for part in parts):
-        return None
-    frequency, period, unit = parts
-    assert frequency is not None and period is not None and unit is not None  # noqa: S101, PT018
-    return f"{frequency.whole(0, 1_000_000)} x / {period.number(0, 1_000_000)} {unit.word(10)}"
+    told = words(sort)
+    return f"{said} ({told})" if told else said
 
 
 def _prescriber(entry: Entry, needs: list[Entry]) -> str | None:

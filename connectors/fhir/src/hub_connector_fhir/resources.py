@@ -12,6 +12,7 @@ from typing import Any
 
 from hub_connector_fhir import vitals
 from hub_connector_fhir.medication import PRESCRIBER
+from hub_connector_fhir.medicines import system_of
 
 Resource = dict[str, Any]
 Item = Mapping[str, Any]
@@ -22,9 +23,14 @@ DATA = "urn:saigai-hub:fhir:data"
 
 _STATUS = "urn:saigai-hub:status"
 _MESH = "urn:saigai-hub:mesh"
+_REACH_M: Mapping[int, float] = {6: 8_100.0, 8: 810.0, 10: 210.0}
+"""How far a grid square reaches from its centre at most, in metres, by the digits of its code."""
+
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _NONE_KNOWN = {"system": "http://snomed.info/sct", "code": "716186003", "display": "No known allergy"}
-_DOSE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(?: (\S.{0,60}))?", re.ASCII)
+_DOSE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?) ([^\W\d][^\s;,()-]{0,60}|%)")
+"""One number and one unit. What says more, as a range or several doses, stays in words."""
+
 _CODE = re.compile(r"\S{1,200}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,8}(?:-[a-zA-Z0-9]{1,8}){0,4}", re.ASCII)
@@ -57,6 +63,8 @@ def _medications(item: Item, subject: Resource) -> list[Resource]:
         return []
     shared = {"subject": subject, **_at(item, "dateAsserted"), **_prescriber(data)}
     found = [_statement(medicine, shared) for medicine in medicines if _text(medicine.get("name"))]
+    if not medicines and data.get("record"):
+        return []
     if not medicines:
         found = [
             {
@@ -66,7 +74,8 @@ def _medications(item: Item, subject: Resource) -> list[Resource]:
                 "code": {"coding": [{"system": vitals.LOINC, "code": "10160-0"}]},
                 "subject": subject,
                 **_at(item, "date"),
-                "emptyReason": {"coding": [{"system": f"{_TERMS}/list-empty-reason", "code": "nilknown"}]},
+                **_prescriber(data),
+                "emptyReason": {"text": "nothing of this prescriber or record; others may have prescribed"},
             }
         ]
     return _noted(found, data)
@@ -82,8 +91,7 @@ def _statement(medicine: Mapping[str, Any], shared: Resource) -> Resource:
     amount = _DOSE.fullmatch(dose) if dose else None
     dosage: Resource = {}
     if amount:
-        unit = {"unit": amount[2]} if amount[2] else {}
-        dosage["doseAndRate"] = [{"doseQuantity": {"value": Decimal(amount[1]), **unit}}]
+        dosage["doseAndRate"] = [{"doseQuantity": {"value": Decimal(amount[1]), "unit": amount[2]}}]
         dose = None
     text = "; ".join(part for part in (dose, timing) if part)
     if text:
@@ -101,7 +109,7 @@ def _coded(code: str | None) -> Resource:
     system, bar, value = (code or "").rpartition("|")
     if not _CODE.fullmatch(value) or (bar and not _CODE.fullmatch(system)):
         return {}
-    return {"coding": [{"system": system, "code": value} if bar else {"code": value}]}
+    return {"coding": [{"system": system_of(system, value), "code": value} if bar else {"code": value}]}
 
 
 def _conditions(item: Item, subject: Resource) -> list[Resource]:
@@ -155,7 +163,7 @@ def _value(name: str, value: Any) -> Resource:
 def _allergies(item: Item, subject: Resource) -> list[Resource]:
     data = item["data"]
     names = data.get("allergies")
-    if names is None:
+    if names is None or (not names and data.get("record")):
         return []
     codes = [{"text": name} for name in names if _text(name)] if names else [{"coding": [_NONE_KNOWN]}]
     found = [
@@ -172,7 +180,8 @@ def _allergies(item: Item, subject: Resource) -> list[Resource]:
 
 
 def _location(item: Item, subject: Resource) -> list[Resource]:
-    """An Observation about a Location that it contains; of a grid square its centre, and the square's code."""
+    """An Observation about a Location that it contains; of a grid square its centre, how far that is from its corners,
+    and the square's code."""
     data = item["data"]
     position = {"latitude": data["lat_deg"], "longitude": data["lon_deg"]}
     if "altitude_m" in data:
@@ -180,6 +189,9 @@ def _location(item: Item, subject: Resource) -> list[Resource]:
     place: Resource = {"resourceType": "Location", "id": "place", "mode": "instance", "position": position}
     if "mesh" in data:
         place["identifier"] = [{"system": _MESH, "value": data["mesh"]}]
+        place["description"] = "a grid square (地域メッシュ), of which the position is the centre"
+        if len(data["mesh"]) in _REACH_M:
+            data = {**data, "accuracy_m": _REACH_M[len(data["mesh"])]}
     parts = [
         {"code": {"text": name}, "valueQuantity": {"value": data[name], "unit": u, "system": vitals.UCUM, "code": u}}
         for name, u in (("accuracy_m", "m"), ("speed_mps", "m/s"), ("heading_deg", "deg"))

@@ -62,6 +62,22 @@ def id_of(resource: Field) -> str | None:
     return said.value
 
 
+def understood(resource: Field) -> None:
+    """Return if nothing in it may change what it means. Raises PayloadError: R4 forbids to pass over such a thing."""
+    rules = resource.optional("implicitRules")
+    if rules is not None:
+        raise rules.wrong("names rules that are not known, by which all of it may mean something else")
+    left = [resource.value]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            if part.get("modifierExtension"):
+                raise resource.wrong("has a modifierExtension, which is not known and may change what all of it means")
+            left += part.values()
+
+
 def listed(field: Field, name: str) -> Iterator[Field]:
     """The values of an array that may be absent."""
     found = field.optional(name)
@@ -109,12 +125,12 @@ def notes(resource: Field) -> list[str]:
 
 
 def quantity(field: Field | None) -> str | None:
-    """A Quantity in words, as `2 mg`; None where it says no value."""
+    """A Quantity in words, as `2 mg`; None where it says no value. That it says no unit is told."""
     if field is None or field.optional("value") is None:
         return None
     value = field.need("value").number(-_HIGHEST, _HIGHEST)
-    comparator, unit = text_of(field, "comparator") or "", text_of(field, "unit") or text_of(field, "code") or ""
-    return f"{comparator}{value} {unit}".strip()
+    comparator, unit = text_of(field, "comparator") or "", text_of(field, "unit") or text_of(field, "code")
+    return f"{comparator}{value} {unit or '(no unit)'}"
 
 
 def word_of(field: Field, name: str, words: Mapping[str, Any]) -> str:

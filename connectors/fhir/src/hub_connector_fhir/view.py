@@ -15,6 +15,7 @@ from uuid import UUID
 from hub.connector import PayloadError
 from hub_connector_fhir import content, resources
 from hub_connector_fhir.bundle import LIST, TAG, VIEW
+from hub_connector_fhir.groups import KINDS
 from hub_connector_fhir.identity import FACTS, subject_of
 from hub_connector_fhir.resources import DATA, KIND, Item, Resource
 from hub_connector_fhir.returning import PLACE, REFERENCE, WHOLE
@@ -85,7 +86,7 @@ def _fact(item: Item, person: str, patient: str, purpose: str) -> list[Resource]
     else:
         own = resources.mapped(item, {"reference": patient})
         data = [{"url": DATA, "valueString": content.ordered(item["data"])}]
-        signs = [] if resources.has_own_data(own) else data
+        signs = [] if resources.has_own_data(own) else [*data, *_whole(item)]
         ids = [_uuid(*about, str(number)) for number in range(len(own))]
         urns = [_urn(id_) for id_ in ids]
         targets = [_target(urn, None) for urn in urns]
@@ -122,6 +123,12 @@ def _originals(item: Item) -> tuple[list[Resource], list[tuple[str | None, Resou
     made = root.get("timestamp")
     value = {"valueInstant": made} if isinstance(made, str) else {"valueBoolean": True}
     return ([{"url": WHOLE, **value}] if tag == LIST else []), found
+
+
+def _whole(item: Item) -> list[Resource]:
+    """What tells that a mapped fact says all there is. A summary does not show whether it is of one record."""
+    says = item["kind"] in KINDS.values() and item["precision"] == _FULL and "record" not in item["data"]
+    return [{"url": WHOLE, "valueBoolean": True}] if says else []
 
 
 def _holds_resource(part: Any) -> bool:

@@ -148,6 +148,11 @@ def converted(name: str, value: int | Decimal, unit: str) -> float | None:
     return float(value) if (factor, added) == (_ONE, _NONE) else float(round(value * factor + added, 2))
 
 
+def is_unit(name: str, unit: str) -> bool:
+    """Whether a unit is that of the name itself."""
+    return _UNITS.get(name, {}).get(unit) == (_ONE, _NONE)
+
+
 def is_known(name: str) -> bool:
     """Whether a name is one of those that are read here."""
     return name in _UNITS

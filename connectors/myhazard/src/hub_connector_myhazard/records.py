@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -45,7 +45,10 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """What every record has. voids: revisions of it that do not hold any more."""
+    """What every record has. voids: revisions of it that do not hold any more.
+
+    former: whom they were about besides, since a retraction hides an event of one person.
+    """
 
     record: Field
     id: str
@@ -53,6 +56,7 @@ class Head:
     user: str
     drill: bool
     voids: Sequence[int] = field(default=())
+    former: Sequence[str] = field(default=())
 
     @property
     def at(self) -> datetime:
@@ -95,16 +99,38 @@ def read(record: Field) -> Said:
         raise record.wrong("is no object")
     reader = record.need("type").one_of(_READERS)
     rev, voids, drill = record.need("rev").whole(1, MOST_REV), record.optional("voids"), record.optional("drill")
-    return reader(
-        Head(
-            record=record,
-            id=identifier(record.need("id")),
-            rev=rev,
-            user=user(record.need("user")),
-            drill=drill is not None and drill.flag(),
-            voids=() if voids is None else revisions(voids, rev - 1),
-        )
+    former = record.optional("former_users")
+    head = Head(
+        record=record,
+        id=identifier(record.need("id")),
+        rev=rev,
+        user=user(record.need("user")),
+        drill=drill is not None and drill.flag(),
+        voids=() if voids is None else revisions(voids, rev - 1),
+        former=() if former is None else tuple(dict.fromkeys(map(user, some(former, MOST_MEMBERS)))),
     )
+    if former is not None and not head.voids:
+        raise former.wrong("is for records with voids")
+    said = reader(head)
+    return replace(said, events=[*said.events, *_of_former(head, said.events)]) if head.former else said
+
+
+def _of_former(head: Head, said: Sequence[Event]) -> Iterator[Event]:
+    """The retractions of `voids` for whom the record was about before and is not any more."""
+    known = {event.id for event in said}
+    names = _NAMES[head.record.need("type").text()]
+    for former in head.former:
+        if former == head.user and names is not member_id:
+            continue
+        for rev in head.voids:
+            event = names(head.id, rev, former) if names else _of_fix(head.record, rev)
+            said_as = f"{head.id}:{head.rev}:voids:{member_id(head.id, rev, former).removeprefix(f'{head.id}:')}"
+            if said_as not in known:
+                yield head.event(RETRACTED, {"event": event}, id=said_as, ref=former)
+
+
+def _of_fix(record: Field, rev: int) -> str:
+    return locations.fix_id(identifier(record.need("device")), record.need("n").whole(0, locations.LARGEST_N), rev)
 
 
 def users(record: Any) -> tuple[str, ...]:
@@ -113,7 +139,9 @@ def users(record: Any) -> tuple[str, ...]:
         return ()
     members = record.get("members")
     named = [record, *(members[:MOST_MEMBERS] if isinstance(members, list) else ())]
-    found = (part.get("user") for part in named if isinstance(part, dict))
+    former = record.get("former_users")
+    found = [part.get("user") for part in named if isinstance(part, dict)]
+    found += former[:MOST_MEMBERS] if isinstance(former, list) else ()
     return tuple(dict.fromkeys(str(name) for name in found if is_id(name)))
 
 
@@ -237,14 +265,17 @@ def _answerer(by: Field) -> str:
 
 
 def _evacuation(head: Head) -> Said:
+    """Where the person is. Where somebody under way goes stays in the note: they are not there."""
     record = head.record
     status, original = record.need("status").one_of(words.EVACUATION)
     place = text(record, "place", LINE)
+    goal = None if place is None or status != words.MOVING else f"避難先: {place}"
     data = {
         "status": status,
         "shelter": text(record, "shelter", 200),
         "companions": number(record, "companions"),
-        "note": words.note(original, None if place is None else f"避難先: {place}", text(record, "comment")),
+        "note": words.note(original, goal, text(record, "comment")),
+        "place": None if goal else place,
     }
     return _one(head, "evacuation.changed", data)
 
@@ -264,6 +295,7 @@ def _transport(head: Head) -> Said:
         "companions": number(record, "companions"),
         "needs": listed(record, "needs"),
         "note": text(record, "comment"),
+        "request": head.id,
     }
     return _one(head, "transport.requested", data)
 

@@ -20,12 +20,14 @@ SAFETY: Mapping[str, tuple[str, str | None]] = {
 }
 """Of each status the kind's, and what the note keeps. Whoever cannot help themselves needs help, hurt or not."""
 
+MOVING = "moving"
+
 EVACUATION: Mapping[str, tuple[str, str | None]] = {
     "home": ("at_home", None),
     "preparing": ("at_home", "避難の準備中"),
     "upstairs": ("at_home", "自宅の上階へ避難(垂直避難)"),
     "returned": ("at_home", "避難先から帰宅"),
-    "moving": ("moving", None),
+    "moving": (MOVING, None),
     "shelter": ("at_shelter", None),
     "relatives": ("elsewhere", "親戚・知人宅"),
     "hotel": ("elsewhere", "ホテル・旅館"),

@@ -20,6 +20,9 @@ STATUSES = {
 }
 """A belief that someone died is none that they are safe, nor a call for help: what is known is the note."""
 
+WORDS = {"safe": "無事", "injured": "けが", "need_help": "助けが必要", "unknown": "不明"}
+"""The hub's own statuses, as a text that goes out begins: `助けが必要 (need_help)`."""
+
 IN_CONTACT = "in_contact"
 """Stands for the status of a note that has none, but whose author was in contact with the person."""
 
@@ -43,7 +46,7 @@ class Note:
         """Its event. The note's own words follow the word that was mapped."""
         status = self.status or IN_CONTACT
         data: dict[str, Any] = {
-            "status": STATUSES.get(status, "safe"),
+            "status": _called_for(self.text) or STATUSES.get(status, "safe"),
             "note": marked(status, self.contact, self.text),
             "place": self.place,
             "answered_by": None if status == "is_note_author" else self.id.partition("/")[0],
@@ -71,6 +74,16 @@ class Note:
     def event(self) -> str:
         """The id of its event: a note is known by its record id, and by when it was written should it be changed."""
         return f"{self.id}@{self.source_date:%Y%m%dT%H%M%SZ}"
+
+
+def told(status: str) -> str:
+    """A status of the hub as a text that goes out begins."""
+    return f"{WORDS[status]} ({status})"
+
+
+def _called_for(text: str) -> str | None:
+    """The call for help that another hub wrote, for which PFIF has no status but that they are alive."""
+    return next((status for status in ("need_help", "injured") if text.startswith(told(status))), None)
 
 
 def ref_of(record: Node) -> str | None:

@@ -11,12 +11,11 @@ from urllib.parse import quote
 from lxml import etree
 
 from hub.connector import parse_time
-from hub_connector_pfif.notes import ANSWERED, SOURCE, unmarked
+from hub_connector_pfif.notes import ANSWERED, SOURCE, told, unmarked
 
 MEDIA_TYPES: Sequence[str] = ("application/pfif+xml",)
 _PFIF = "http://zesty.ca/pfif/1.4"
 _PROFILE = "profile.updated"
-_WORDS = {"safe": "無事", "injured": "けが", "need_help": "助けが必要", "unknown": "不明"}
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Item = Mapping[str, Any]
@@ -84,12 +83,11 @@ def _said(item: Item) -> tuple[str | None, bool, str]:
     """
     data = item["data"]
     note = data.get("note") or ""
-    known = _WORDS[data["status"]]
     if item["source"] == SOURCE and (came := unmarked(note)) is not None:
         status, contact, text = came
-        return status, contact, text or f"{known} ({data['status']})"
+        return status, contact, text or told(data["status"])
     alive = "believed_alive" if data.get("answered_by") else "is_note_author"
-    text = f"{known} ({data['status']})" + (f"\n{note}" if note else "")
+    text = told(data["status"]) + (f"\n{note}" if note else "")
     return None if data["status"] == "unknown" else alive, False, text
 
 

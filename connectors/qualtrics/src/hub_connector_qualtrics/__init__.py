@@ -120,33 +120,38 @@ class Qualtrics:
         except PayloadError:
             if not responses.are_lines(payload):
                 raise
-            return self._told(responses.of_lines(payload), Heads())
+            return self._told(responses.of_lines(payload), Heads(), by_itself=True)
         other = _other(top)
         if other is not None:
             return Translation(nothing=other)
-        return self._told(responses.of_json(top), Heads(), _deleted(top))
+        return self._told(responses.of_json(top), Heads(), _deleted(top), by_itself=True)
 
-    def _told(self, found: Read, heads: Heads, deleted: Mapping[str, str] | None = None) -> Translation:
-        """The events of these responses. deleted: the ids of those to retract, and where each stands."""
+    def _told(
+        self, found: Read, heads: Heads, deleted: Mapping[str, str] | None = None, *, by_itself: bool = False
+    ) -> Translation:
+        """The events of these responses. deleted: the ids of those to retract, and where each stands.
+
+        by_itself: a time without an offset is one response's fault, and not that of the whole export.
+        """
         account = _Account(deleted=dict(deleted or {}))
         columns = Columns(self._survey, self._meanings, heads)
         for response in found:
             if isinstance(response, Rejected):
                 account.rejected.append(response)
             else:
-                self._take(response, columns, account)
+                self._take(response, columns, account, by_itself=by_itself)
             account.give_up()
         return account.translation()
 
-    def _take(self, response: Response, columns: Columns, account: _Account) -> None:
+    def _take(self, response: Response, columns: Columns, account: _Account, *, by_itself: bool) -> None:
         try:
             told = self._teller.tell(response, columns)
         except LeftOutError as left_out:
             account.left_out[str(left_out)] += 1
             account.deleted.pop(_id(response), None)
-        except ZonelessError as error:
-            raise PayloadError(error.reason, path=error.path) from None
         except PayloadError as error:
+            if isinstance(error, ZonelessError) and not by_itself:
+                raise PayloadError(error.reason, path=error.path) from None
             account.rejected.append(Rejected(error=error, payload=response.alone(), refs=self._refs(response, columns)))
         else:
             account.take(told.events, told.recorded_at, withdrawn=account.deleted.pop(_id(response), None) is not None)

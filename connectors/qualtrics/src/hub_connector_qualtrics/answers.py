@@ -17,9 +17,6 @@ from hub_connector_qualtrics.mapping import Meanings
 from hub_connector_qualtrics.responses import NAMES, Heads, Response, texts
 from hub_connector_qualtrics.survey import UNTOLD, Question, Survey, plain
 
-NEEDS = "needs"
-"""The agreed name of what the answers say that the person needs."""
-
 _COLUMN = re.compile(r"(?:([0-9]{1,4})_)?(QID[0-9]{1,9})((?:[_#].{1,120})?)", re.DOTALL)
 _BESIDES = re.compile(
     r"_DO(?:_|$)|_(?:FIRST_CLICK|LAST_CLICK|PAGE_SUBMIT|CLICK_COUNT|BROWSER|VERSION|OS|RESOLUTION|USERAGENT)$"
@@ -34,11 +31,15 @@ _MOST_ANSWERS = 1_000
 
 @dataclass(slots=True)
 class Answer:
-    """One answer. shown: in words, in order. said: by every way in which the mapping may call it."""
+    """One answer. shown: in words, in order. said: by every way in which the mapping may call it.
+
+    choices: the same ways, of each choice by itself.
+    """
 
     names: frozenset[str]
     shown: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    choices: list[list[str]] = field(default_factory=list)
     order: Mapping[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
@@ -173,7 +174,9 @@ def _add(found: dict[str, Answer], column: Column, said: Sequence[str], labels: 
     if column.option is not None and question is not None:
         text = question.options[column.option]
         answer.shown.append(text)
-        answer.said += [text, *(way for way, number in question.numbers.items() if number == column.option)]
+        ways = [text, *(way for way, number in question.numbers.items() if number == column.option)]
+        answer.said += ways
+        answer.choices.append(ways)
         return
     of_options = question if question is not None and question.options and not column.is_text else None
     for number, one in enumerate(said):
@@ -182,5 +185,6 @@ def _add(found: dict[str, Answer], column: Column, said: Sequence[str], labels: 
             text = of_options.shown(plain(label)) if of_options else label
             answer.shown.append(text)
             answer.said += [text, label, part]
+            answer.choices.append([text, label, part])
         if question is None and "," in one:
             answer.said += [part.strip() for part in one.split(",")]

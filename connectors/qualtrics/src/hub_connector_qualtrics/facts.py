@@ -9,7 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from hub.connector import Event, PayloadError, is_id, parse_time, stable_id
-from hub_connector_qualtrics.answers import NEEDS, Answer, Columns, collected
+from hub_connector_qualtrics.answers import Answer, Columns, collected
 from hub_connector_qualtrics.mapping import ANY, Choice, Meanings
 from hub_connector_qualtrics.responses import Response
 
@@ -35,6 +35,7 @@ _STATUSES = {
 }
 """Qualtrics' number for a status, a sum of flags, by its English words; the mapping adds those of other languages."""
 
+_GRAVEST_FIRST = ("need_help", "injured", "unknown", "safe")
 _FINISHED = {"1": True, "true": True, "0": False, "false": False}
 _UNTESTED = "preview"
 
@@ -144,13 +145,8 @@ class Teller:
         shelter = self._shelter(said)
         texts = {name: answer.text() for name, answer in said.answers.items()}
         needs = self._needs(said)
-        if needs:
-            if NEEDS in texts:
-                reason = "a question has the name that the mapping's needs have; name it otherwise in [names]"
-                raise PayloadError(reason, path=said.response.where("_recordId"))
-            texts[NEEDS] = ", ".join(needs)
-        if texts:
-            yield SURVEY, _present(answers=texts, survey=self.survey, shelter=shelter)
+        if texts or needs:
+            yield SURVEY, _present(answers=texts, survey=self.survey, shelter=shelter, needs=needs or None)
         yield from self._safety(said)
         yield from self._evacuation(said, shelter)
 
@@ -171,7 +167,7 @@ class Teller:
         note = [ways[0]]
         if self.meanings.safety_note is not None:
             note += said.ways(self.meanings.safety_note)[:1]
-        yield SAFETY, {"status": choice.meaning(ways) or "unknown", "note": "\n".join(note)}
+        yield SAFETY, {"status": _gravest(choice, ways, said.choices(choice.question)), "note": "\n".join(note)}
 
     def _evacuation(self, said: _Said, shelter: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
         choice = self.meanings.evacuation
@@ -214,9 +210,21 @@ class _Said:
         text = self.response.text(self.columns.key(name, self.response.fields))
         return [text] if text else []
 
+    def choices(self, name: str) -> list[list[str]]:
+        """The ways to say each choice of the answer to a question by itself."""
+        return [ways for answer in self.answers.values() if name in answer.names for ways in answer.choices]
+
     def meaning(self, choice: Choice | None) -> str | None:
         """What the answer means; None where it means nothing, or there is no such question."""
         return choice.meaning(self.ways(choice.question)) if choice else None
+
+
+def _gravest(choice: Choice, ways: Sequence[str], choices: Sequence[Sequence[str]]) -> str:
+    """What an answer means; of several choices the gravest, so that no "safe" hides who is hurt besides."""
+    whole = choice.words.get(ways[0])
+    if whole is not None or len(choices) < 2:
+        return whole or choice.meaning(ways) or "unknown"
+    return min((choice.meaning(one) or "unknown" for one in choices), key=_GRAVEST_FIRST.index)
 
 
 def _count(said: str) -> int | None:
@@ -234,6 +242,9 @@ def _flat(data: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield str(len(value))
             yield from _flat(value)
+        elif isinstance(value, list):
+            yield str(len(value))
+            yield from value
         else:
             yield str(value)
 
