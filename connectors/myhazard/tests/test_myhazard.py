@@ -408,7 +408,6 @@ HOSTILE: dict[str, bytes] = {
     "cp932": raw(json.dumps(record("profile", name="会津"), ensure_ascii=False).encode("cp932")),
     "nested as a whole": b"[" * 200_000,
     "nested in a record": raw(b'{"type": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
-    "nested a little": raw(b'{"type": "safety", "x": ' + b"[" * 700 + b"]" * 700 + b"}"),
     "a name twice": b'{"format": "myhazard/1", "format": "myhazard/1", "records": []}',
     "not a number": raw(HEAD + b"[[1, NaN, 37, 139, 5]]}"),
     "a number of many digits": raw(HEAD + b"[[" + b"9" * 5_000 + b", 1, 37, 139, 5]]}"),
@@ -436,6 +435,7 @@ def fixes(row: bytes, count: int) -> bytes:
 
 
 REJECTED: dict[str, tuple[bytes, str]] = {
+    "nested a little": (raw(b'{"type": "safety", "x": ' + b"[" * 500 + b"]" * 500 + b"}"), "records[0].rev"),
     "a list": (raw(b"[]"), "records[0]"),
     "half a surrogate as user": (
         raw(json.dumps(record("safety", user="\ud800", status="safe")).encode()),
