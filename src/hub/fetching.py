@@ -5,9 +5,11 @@ Redirects are not followed, proxies of the environment not used: whom the hub as
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import cache
 from urllib.parse import quote, quote_plus, urlsplit
 
 import httpx2
@@ -24,6 +26,12 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_RETRY_S = 24 * 3600.0
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates count. To read them all takes longer than to ask."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class Fetcher:
     """Asks one source. Calling it is `hub.connector.Fetch`. whom: how errors call who is asked."""
 
@@ -37,7 +45,7 @@ class Fetcher:
     ) -> None:
         self._url, self._secrets, self._monotonic = url.rstrip("/"), tuple(secrets), monotonic
         self._whom = whom
-        self._client = httpx2.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
+        self._client = httpx2.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False, verify=_trusted())
 
     def close(self) -> None:
         """Close the connections."""
