@@ -172,6 +172,7 @@ def test_only_what_says_the_whole_says_that_there_is_nothing() -> None:
         ("care.allergy_updated", "allergies", "AllergyIntolerance"),
     ):
         assert told in resources(item(kind, data={name: []}))
+        assert told in resources(item(kind, data={name: [], "record": "careyell"}, source="careyell"))
         assert set(resources(item(kind, data={name: [], "record": "r1"}))) == {"Patient", "Basic", "Provenance"}
 
 
