@@ -56,7 +56,8 @@ def patient(id_: str | None, *values: str) -> dict[str, Any]:
 
 
 def read(said: Any, files: Any = None, **options: Any) -> Translation:
-    return FHIR(Settings(options=options, files=files or {})).translate(json.dumps(said).encode())
+    known = options if "identifier_system" in options else {"base": BASE, **options}
+    return FHIR(Settings(options=known, files=files or {})).translate(json.dumps(said).encode())
 
 
 def refs(said: Any, **options: Any) -> list[str | None]:
@@ -90,8 +91,42 @@ def test_it_is_a_connector() -> None:
         ({"reference": "http://other.example/Patient/p1"}, f"{BASE}/Observation/o1", "http://other.example/Patient/p1"),
     ],
 )
-def test_without_an_identifier_system_the_logical_id_is_the_ref(subject: Any, url: str | None, ref: str) -> None:
+def test_on_the_server_that_is_set_the_logical_id_is_the_ref(subject: Any, url: str | None, ref: str) -> None:
     assert refs(bundle(entry(observation(subject=subject), url))) == [ref]
+
+
+@pytest.mark.parametrize(
+    ("subject", "url", "people"),
+    [
+        ({"reference": f"{BASE}/Patient/p1"}, None, []),
+        ({"reference": f"{BASE}/Patient/p1/_history/2"}, "http://other.example/Observation/o1", []),
+        ({"reference": "Patient/p1"}, f"{BASE}/Observation/o1", []),
+        ({"reference": "Patient/p1"}, f"{BASE}/Observation/o1", [entry(patient("p1"), f"{BASE}/Patient/p1")]),
+    ],
+)
+def test_without_a_setting_the_whole_url_is_the_ref(subject: Any, url: str | None, people: Any) -> None:
+    said = bundle(*people, entry(observation(subject=subject), url))
+    [event] = FHIR().translate(json.dumps(said).encode()).events
+    assert event.ref == f"{BASE}/Patient/p1"
+
+
+@pytest.mark.parametrize(
+    ("reference", "people"),
+    [
+        ("Patient/p1", []),
+        ("/Patient/p1", []),
+        ("Patient/p1", [entry(patient("p1"))]),
+        ("urn:uuid:6c1d", [entry(patient("p1"), "urn:uuid:6c1d")]),
+    ],
+)
+def test_without_a_setting_an_id_of_no_known_server_is_refused(reference: str, people: Any) -> None:
+    said = bundle(*people, entry(observation(subject={"reference": reference})))
+    found = FHIR().translate(json.dumps(said).encode())
+    assert not found.events
+    [rejected] = found.rejected
+    assert str(rejected.error.path).endswith("resource.subject.reference")
+    assert "set options.base or options.identifier_system" in rejected.error.reason
+    assert FHIR(Settings(options={"base": BASE})).translate(rejected.payload).events[0].ref == "p1"
 
 
 def test_an_id_of_another_server_is_another_id() -> None:
@@ -544,7 +579,7 @@ def test_a_mended_medicine_does_not_take_the_place_of_its_list() -> None:
     bad = request(**by, authoredOn="yesterday")
     found = read(bundle(entry(bad), entry(request(**by, id="r2"))))
     mended = found.rejected[0].payload.replace(b"yesterday", b"2026-05-01")
-    [event] = FHIR().translate(mended).events
+    [event] = FHIR(Settings(options={"base": BASE})).translate(mended).events
     assert (event.data["prescriber"], event.data["record"]) == ("見本医師", "fhir:MedicationRequest/r1")
 
 

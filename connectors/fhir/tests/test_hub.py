@@ -200,6 +200,26 @@ def test_who_may_see_the_latest_sees_the_whole_list_and_each_allergy_that_came_l
     assert latest(town) == [("fhir", ["卵"]), ("fhir:AllergyIntolerance/a3", "えび (resolved)")]
 
 
+def test_a_familys_empty_list_does_not_hide_the_hospitals_allergies(city: Callable[..., Town]) -> None:
+    careyell = pytest.importorskip("hub_connector_careyell", reason="needs the connector careyell beside this one")
+    town = city("town", data="latest")
+    town.tell("identity.linked", person="hanako", source="careyell", ref="cy-1")
+    take(town, bundle("collection", allergy("a1", "そば"), timestamp="2026-05-02T00:00:00Z"))
+    update = {
+        "id": "u1",
+        "revision": 1,
+        "type": "allergies",
+        "person": "cy-1",
+        "observed_at": "2026-05-03T00:00:00Z",
+        "written_at": "2026-05-03T00:00:00Z",
+        "author": {"role": "family"},
+        "allergies": {"allergies": []},
+    }
+    page = {"format": "careyell/1", "sent_at": "2026-05-03T00:00:00Z", "updates": [update]}
+    assert [result.status for result in take(town, page, careyell.Careyell()).results] == ["accepted"]
+    assert latest(town) == [("careyell", [], "記入: 家族"), ("fhir", ["そば"])]
+
+
 def test_who_may_see_the_latest_sees_one_of_twenty_temperatures_and_what_else_is_known(
     city: Callable[..., Town],
 ) -> None:

@@ -57,4 +57,4 @@ class FHIR:
 
     def sample(self, records: int) -> bytes:
         """A transaction of about `records` resources of made-up people."""
-        return samples.payload(records, self._choices.identifier_system)
+        return samples.payload(records, self._choices.base, self._choices.identifier_system)
