@@ -50,7 +50,7 @@ def has_own_data(resources: Iterable[Resource]) -> bool:
 
 def is_single(item: Item) -> bool:
     """Whether a fact says the state of one record of its source, not the whole."""
-    return item["data"].get("record", item["source"]) != item["source"]
+    return bool(item["data"].get("record", item["source"]) != item["source"])
 
 
 def _nothing(item: Item, subject: Resource) -> list[Resource]:
