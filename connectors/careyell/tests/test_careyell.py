@@ -93,8 +93,9 @@ def test_the_note_says_who_wrote_it_also_where_the_role_is_a_new_one() -> None:
 
 def test_an_empty_list_is_said_and_is_not_the_same_as_no_list() -> None:
     empty = {"prescriber": "見本内科", "medications": []}
-    assert fact(type="medication", medication=empty).data == {"prescriber": "見本内科", "medications": []}
-    assert fact(type="allergies", allergies={"allergies": []}).data == {"allergies": []}
+    said = fact(type="medication", medication=empty).data
+    assert said == {"prescriber": "見本内科", "medications": [], "record": "careyell"}
+    assert fact(type="allergies", allergies={"allergies": []}).data == {"allergies": [], "record": "careyell"}
     with pytest.raises(ValueError, match="not enough"):
         fact(type="allergies", allergies={})
 

@@ -36,6 +36,10 @@ def word(text: str) -> Record:
     return {"condition": text}
 
 
+def as_told(text: str) -> Record:
+    return {**word(text), "record": "careyell"}
+
+
 # Told by example
 
 
@@ -48,7 +52,7 @@ def test_the_highest_revision_shows_in_every_order(tmp_path: Path) -> None:
             for update in order:
                 town.bring(page(update | {"id": f"u{number}", "person": f"cy-{number}"}))
                 assert len(town.shown(f"p{number}")) <= 1, "two revisions are never shown side by side"
-            assert said(town.shown(f"p{number}")) == [(f"p{number}", f"u{number}:3", word("普通"))]
+            assert said(town.shown(f"p{number}")) == [(f"p{number}", f"u{number}:3", as_told("普通"))]
 
 
 def test_a_withdrawal_hides_the_update_that_comes_after_it_and_a_later_revision_brings_it_back(town: Home) -> None:
@@ -62,13 +66,13 @@ def test_a_withdrawal_hides_the_update_that_comes_after_it_and_a_later_revision_
 def test_a_withdrawn_correction_brings_back_an_older_update_but_not_what_it_corrected(town: Home) -> None:
     town.bring(page(record("old", 1, observed_at="2026-05-30T00:00:00Z", condition=word("前日"))))
     town.bring(page(record("u1", 1), record("u1", 2), withdrawal("u1", 3)))
-    assert said(town.shown(history=False)) == [("hanako", "old:1", word("前日"))]
+    assert said(town.shown(history=False)) == [("hanako", "old:1", as_told("前日"))]
 
 
 def test_what_was_written_about_the_wrong_person_leaves_them(town: Home) -> None:
     town.bring(page(record("u1", 1)))
     town.bring(page(record("u1", 2, person="cy-2", former_persons=["cy-1"])))
-    assert said(town.shown()) == [("taro", "u1:2", word("良い"))]
+    assert said(town.shown()) == [("taro", "u1:2", as_told("良い"))]
 
 
 def test_the_first_revision_that_comes_last_does_not_show_with_the_wrong_person(town: Home) -> None:
@@ -92,7 +96,7 @@ def test_a_correction_waits_with_what_it_corrects_until_the_id_is_linked(town: H
         assert set(statuses(town.bring(page(update)))) == {"waiting"}
     town.link("cy-9", "yuki")
     assert town.waiting() == 0
-    assert said(town.shown("yuki")) == [("yuki", "u1:2", word("悪い"))]
+    assert said(town.shown("yuki")) == [("yuki", "u1:2", as_told("悪い"))]
 
 
 def test_webhook_and_feed_say_the_same_thing_twice(town: Home) -> None:

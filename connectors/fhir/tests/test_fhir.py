@@ -56,7 +56,8 @@ def patient(id_: str | None, *values: str) -> dict[str, Any]:
 
 
 def read(said: Any, files: Any = None, **options: Any) -> Translation:
-    return FHIR(Settings(options=options, files=files or {})).translate(json.dumps(said).encode())
+    known = options if "identifier_system" in options else {"base": BASE, **options}
+    return FHIR(Settings(options=known, files=files or {})).translate(json.dumps(said).encode())
 
 
 def refs(said: Any, **options: Any) -> list[str | None]:
@@ -90,8 +91,42 @@ def test_it_is_a_connector() -> None:
         ({"reference": "http://other.example/Patient/p1"}, f"{BASE}/Observation/o1", "http://other.example/Patient/p1"),
     ],
 )
-def test_without_an_identifier_system_the_logical_id_is_the_ref(subject: Any, url: str | None, ref: str) -> None:
+def test_on_the_server_that_is_set_the_logical_id_is_the_ref(subject: Any, url: str | None, ref: str) -> None:
     assert refs(bundle(entry(observation(subject=subject), url))) == [ref]
+
+
+@pytest.mark.parametrize(
+    ("subject", "url", "people"),
+    [
+        ({"reference": f"{BASE}/Patient/p1"}, None, []),
+        ({"reference": f"{BASE}/Patient/p1/_history/2"}, "http://other.example/Observation/o1", []),
+        ({"reference": "Patient/p1"}, f"{BASE}/Observation/o1", []),
+        ({"reference": "Patient/p1"}, f"{BASE}/Observation/o1", [entry(patient("p1"), f"{BASE}/Patient/p1")]),
+    ],
+)
+def test_without_a_setting_the_whole_url_is_the_ref(subject: Any, url: str | None, people: Any) -> None:
+    said = bundle(*people, entry(observation(subject=subject), url))
+    [event] = FHIR().translate(json.dumps(said).encode()).events
+    assert event.ref == f"{BASE}/Patient/p1"
+
+
+@pytest.mark.parametrize(
+    ("reference", "people"),
+    [
+        ("Patient/p1", []),
+        ("/Patient/p1", []),
+        ("Patient/p1", [entry(patient("p1"))]),
+        ("urn:uuid:6c1d", [entry(patient("p1"), "urn:uuid:6c1d")]),
+    ],
+)
+def test_without_a_setting_an_id_of_no_known_server_is_refused(reference: str, people: Any) -> None:
+    said = bundle(*people, entry(observation(subject={"reference": reference})))
+    found = FHIR().translate(json.dumps(said).encode())
+    assert not found.events
+    [rejected] = found.rejected
+    assert str(rejected.error.path).endswith("resource.subject.reference")
+    assert "set options.base or options.identifier_system" in rejected.error.reason
+    assert FHIR(Settings(options={"base": BASE})).translate(rejected.payload).events[0].ref == "p1"
 
 
 def test_an_id_of_another_server_is_another_id() -> None:
@@ -544,8 +579,8 @@ def test_a_mended_medicine_does_not_take_the_place_of_its_list() -> None:
     bad = request(**by, authoredOn="yesterday")
     found = read(bundle(entry(bad), entry(request(**by, id="r2"))))
     mended = found.rejected[0].payload.replace(b"yesterday", b"2026-05-01")
-    [event] = FHIR().translate(mended).events
-    assert (event.data["prescriber"], event.data["record"]) == ("見本医師", "MedicationRequest/r1")
+    [event] = FHIR(Settings(options={"base": BASE})).translate(mended).events
+    assert (event.data["prescriber"], event.data["record"]) == ("見本医師", "fhir:MedicationRequest/r1")
 
 
 def test_a_list_of_which_something_could_not_be_read_says_so() -> None:
@@ -576,7 +611,7 @@ def test_an_allergy_that_does_not_hold_any_more_hides_no_list() -> None:
         "patient": {"reference": "Patient/p1"},
     }
     assert ids(said) == (["AllergyIntolerance/a1/2"], ["AllergyIntolerance/a1/1"])
-    assert lanes(said) == {"AllergyIntolerance/a1": {"note": "卵 (resolved)"}}
+    assert lanes(said) == {"fhir:AllergyIntolerance/a1": {"note": "卵 (resolved)"}}
     [event] = read(bundle(entry(said))).events
     assert event.data["allergies"] == []
     assert event.data["note"] == "卵 (resolved)"
@@ -603,7 +638,7 @@ def allergy(**more: Any) -> dict[str, Any]:
 
 
 def lanes(said: Any, **options: Any) -> dict[str | None, dict[str, Any]]:
-    """What is said of each record, and under None of the whole."""
+    """What is said of each record, and under "fhir" of the whole."""
     facts = [event.data for event in read(said, **options).events if event.kind != "fact.retracted"]
     aside = ("record", "original", "original_type")
     found = {data.get("record"): {n: value for n, value in data.items() if n not in aside} for data in facts}
@@ -623,21 +658,21 @@ def test_each_record_that_is_kept_up_to_date_is_the_newest_of_itself() -> None:
     ]
     medicine = {"name": "アムロジピン"}
     assert lanes(bundle(*map(entry, said), type="transaction")) == {
-        "MedicationRequest/r1": {"medications": [medicine], "prescriber": "見本医師"},
-        "MedicationRequest/r2": {"medications": [], "prescriber": "見本医師", "note": "アムロジピン: stopped"},
-        "Condition/c1": {"condition": "高血圧症"},
-        "Condition/c2": {"note": "高血圧症 (resolved)"},
-        "AllergyIntolerance/a1": {"allergies": ["卵"]},
+        "fhir:MedicationRequest/r1": {"medications": [medicine], "prescriber": "見本医師"},
+        "fhir:MedicationRequest/r2": {"medications": [], "prescriber": "見本医師", "note": "アムロジピン: stopped"},
+        "fhir:Condition/c1": {"condition": "高血圧症"},
+        "fhir:Condition/c2": {"note": "高血圧症 (resolved)"},
+        "fhir:AllergyIntolerance/a1": {"allergies": ["卵"]},
     }
     assert set(lanes(allergy(id=None))) != set(lanes(allergy(id=None, code={"text": "そば"})))
 
 
-def test_a_whole_list_is_of_no_record() -> None:
+def test_a_whole_list_is_of_the_source_alone() -> None:
     told = read(bundle(*map(entry, (request(), condition(), allergy(), allergy(id="a2"))))).events
-    assert [(event.kind, "record" in event.data) for event in told] == [
-        ("care.medication_updated", False),
-        ("care.condition_updated", False),
-        ("care.allergy_updated", False),
+    assert [(event.kind, event.data["record"]) for event in told] == [
+        ("care.medication_updated", "fhir"),
+        ("care.condition_updated", "fhir"),
+        ("care.allergy_updated", "fhir"),
     ]
 
 
@@ -648,15 +683,21 @@ def loinc(*codes: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("more", "lane"),
     [
-        ({"id": "o2"}, "Observation/temperature_degC"),
-        ({"id": None}, "Observation/temperature_degC"),
-        ({"code": loinc("8331-1")}, "Observation/temperature_degC"),
-        ({"code": {"text": "体温"}, "valueQuantity": None, "valueString": "測れない"}, "Observation/temperature_degC"),
-        ({"code": {"coding": [{"code": "X1"}, *loinc("85354-9")["coding"]]}}, "Observation/http://loinc.org|85354-9"),
-        ({"code": {"coding": [{"system": "urn:x", "code": "X1"}]}}, "Observation/urn:x|X1"),
-        ({"code": {"text": "意識"}}, "Observation/意識"),
-        ({"code": {"coding": [{}]}}, "Observation/-"),
-        ({"code": {"text": "意" * 90}}, "Observation/~a77f141849eabce25c61104586afe83b"),
+        ({"id": "o2"}, "fhir:Observation/temperature_degC"),
+        ({"id": None}, "fhir:Observation/temperature_degC"),
+        ({"code": loinc("8331-1")}, "fhir:Observation/temperature_degC"),
+        (
+            {"code": {"text": "体温"}, "valueQuantity": None, "valueString": "測れない"},
+            "fhir:Observation/temperature_degC",
+        ),
+        (
+            {"code": {"coding": [{"code": "X1"}, *loinc("85354-9")["coding"]]}},
+            "fhir:Observation/http://loinc.org|85354-9",
+        ),
+        ({"code": {"coding": [{"system": "urn:x", "code": "X1"}]}}, "fhir:Observation/urn:x|X1"),
+        ({"code": {"text": "意識"}}, "fhir:Observation/意識"),
+        ({"code": {"coding": [{}]}}, "fhir:Observation/-"),
+        ({"code": {"text": "意" * 90}}, "fhir:Observation/~a77f141849eabce25c61104586afe83b"),
     ],
 )
 def test_a_measurement_is_the_newest_of_what_it_measures_and_not_of_its_resource(more: Any, lane: str) -> None:
@@ -680,8 +721,8 @@ def test_no_allergy_known_is_an_empty_list_and_none_of_one_sort_is_not() -> None
     def snomed(code: str) -> dict[str, Any]:
         return {"coding": [{"system": "http://snomed.info/sct", "code": code, "display": "None"}]}
 
-    assert lanes(allergy(code=snomed("716186003"))) == {"AllergyIntolerance/a1": {"allergies": []}}
-    assert lanes(allergy(code=snomed("409137002"))) == {"AllergyIntolerance/a1": {"note": "None"}}
+    assert lanes(allergy(code=snomed("716186003"))) == {"fhir:AllergyIntolerance/a1": {"allergies": []}}
+    assert lanes(allergy(code=snomed("409137002"))) == {"fhir:AllergyIntolerance/a1": {"note": "None"}}
 
 
 def test_versions_that_are_not_counted_retract_one_another_where_they_come_together() -> None:

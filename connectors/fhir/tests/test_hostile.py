@@ -13,6 +13,7 @@ from hub_connector_fhir import FHIR
 from hub_connector_fhir.content import LIMIT_BYTES
 
 SECRET = "山田花子-7731"
+CONNECTOR = FHIR(Settings(options={"base": "http://fhir.example"}))
 
 
 def observation(**more: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def bundle(*entries: Any, **more: Any) -> dict[str, Any]:
 
 
 def translated(said: Any) -> Translation:
-    return FHIR().translate(said if isinstance(said, bytes) else json.dumps(said).encode())
+    return CONNECTOR.translate(said if isinstance(said, bytes) else json.dumps(said).encode())
 
 
 def refusal(said: Any) -> PayloadError:

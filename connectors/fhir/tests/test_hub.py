@@ -164,8 +164,8 @@ def test_a_record_of_one_prescriber_does_not_hide_another(city: Callable[..., To
     assert sorted(names) == ["アムロジピン", "メトホルミン"]
     take(town, request(**by, **version(2), status="stopped"))
     listed = {item["data"]["record"]: item["data"]["medications"] for item in seen(town)}
-    assert listed["MedicationRequest/r1"] == []
-    assert len(listed["MedicationRequest/r2"]) == 1
+    assert listed["fhir:MedicationRequest/r1"] == []
+    assert len(listed["fhir:MedicationRequest/r2"]) == 1
     assert {item["data"]["prescriber"] for item in seen(town)} == {"見本医師"}
 
 
@@ -192,12 +192,32 @@ def test_who_may_see_the_latest_sees_the_whole_list_and_each_allergy_that_came_l
     soba, egg = allergy("a1", "そば"), allergy("a2", "卵")
     take(town, bundle("collection", soba, egg, timestamp="2026-05-02T00:00:00Z"))
     take(town, allergy("a3", "えび", recordedDate="2026-05-03"))
-    assert latest(town) == [("", ["そば", "卵"]), ("AllergyIntolerance/a3", ["えび"])]
+    assert latest(town) == [("fhir", ["そば", "卵"]), ("fhir:AllergyIntolerance/a3", ["えび"])]
     resolved = {"clinicalStatus": {"coding": [{"code": "resolved"}]}}
     take(town, allergy("a3", "えび", recordedDate="2026-05-04", **resolved))
-    assert latest(town) == [("", ["そば", "卵"]), ("AllergyIntolerance/a3", "えび (resolved)")]
+    assert latest(town) == [("fhir", ["そば", "卵"]), ("fhir:AllergyIntolerance/a3", "えび (resolved)")]
     take(town, bundle("collection", egg, timestamp="2026-05-05T00:00:00Z"))
-    assert latest(town) == [("", ["卵"]), ("AllergyIntolerance/a3", "えび (resolved)")]
+    assert latest(town) == [("fhir", ["卵"]), ("fhir:AllergyIntolerance/a3", "えび (resolved)")]
+
+
+def test_a_familys_empty_list_does_not_hide_the_hospitals_allergies(city: Callable[..., Town]) -> None:
+    careyell = pytest.importorskip("hub_connector_careyell", reason="needs the connector careyell beside this one")
+    town = city("town", data="latest")
+    town.tell("identity.linked", person="hanako", source="careyell", ref="cy-1")
+    take(town, bundle("collection", allergy("a1", "そば"), timestamp="2026-05-02T00:00:00Z"))
+    update = {
+        "id": "u1",
+        "revision": 1,
+        "type": "allergies",
+        "person": "cy-1",
+        "observed_at": "2026-05-03T00:00:00Z",
+        "written_at": "2026-05-03T00:00:00Z",
+        "author": {"role": "family"},
+        "allergies": {"allergies": []},
+    }
+    page = {"format": "careyell/1", "sent_at": "2026-05-03T00:00:00Z", "updates": [update]}
+    assert [result.status for result in take(town, page, careyell.Careyell()).results] == ["accepted"]
+    assert latest(town) == [("careyell", [], "記入: 家族"), ("fhir", ["そば"])]
 
 
 def test_who_may_see_the_latest_sees_one_of_twenty_temperatures_and_what_else_is_known(
@@ -222,14 +242,14 @@ def test_who_may_see_the_latest_sees_one_of_twenty_temperatures_and_what_else_is
     for one in measured[:10]:
         take(town, one)
     newest = [
-        ("Condition/c1", "発熱"),
-        ("Observation/pulse_bpm", {"pulse_bpm": 72.0}),
-        ("Observation/temperature_degC", {"temperature_degC": 37.9}),
+        ("fhir:Condition/c1", "発熱"),
+        ("fhir:Observation/pulse_bpm", {"pulse_bpm": 72.0}),
+        ("fhir:Observation/temperature_degC", {"temperature_degC": 37.9}),
     ]
     assert latest(town) == newest
     over = {"clinicalStatus": {"coding": [{"code": "inactive"}]}}
     take(town, {**ill, **over, "recordedDate": "2026-05-04"})
-    assert latest(town) == [("Condition/c1", "発熱 (inactive)"), *newest[1:]]
+    assert latest(town) == [("fhir:Condition/c1", "発熱 (inactive)"), *newest[1:]]
 
 
 def test_what_was_mapped_comes_back_as_the_whole_that_it_was(city: Callable[..., Town]) -> None:

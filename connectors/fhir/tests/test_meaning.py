@@ -21,7 +21,7 @@ def read(*resources: Any, type: str = "collection", **options: Any) -> Translati
     said = resources[0] if type == "alone" else {"resourceType": "Bundle", "type": type, "entry": []}
     if type != "alone":
         said["entry"] = [part if "resource" in part else {"resource": part} for part in resources]
-    return FHIR(Settings(options=options)).translate(json.dumps(said).encode())
+    return FHIR(Settings(options={"base": "http://fhir.example", **options})).translate(json.dumps(said).encode())
 
 
 def only(said: Any, **asked: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hub.connector import PayloadError, Translation
+from hub.connector import PayloadError, Settings, Translation
 from hub.schemas import packaged
 from hub_connector_fhir import FHIR
 
@@ -21,6 +21,8 @@ TYPE = "application/fhir+json"
 FACTS = ("MedicationRequest", "MedicationStatement", "Observation", "Condition", "AllergyIntolerance")
 
 pytestmark = pytest.mark.skipif(not FILES, reason=f"HL7's and JP Core's examples are not at {DATA}")
+
+CONNECTOR = FHIR(Settings(options={"base": "http://fhir.example"}))
 
 _spec = importlib.util.spec_from_file_location("fhir_judge", Path(__file__).parent / "judge.py")
 assert _spec is not None
@@ -37,7 +39,7 @@ def exact(text: str | bytes) -> Any:
 @cache
 def outcome(path: Path) -> Translation | PayloadError:
     try:
-        return FHIR().translate(path.read_bytes())
+        return CONNECTOR.translate(path.read_bytes())
     except PayloadError as error:
         return error
 
@@ -99,7 +101,7 @@ def test_digits_are_kept_that_a_double_does_not_have() -> None:
     path = DATA / "hl7-r4-examples" / "Observation-body-height.json"
     text = path.read_text().replace("66.899999999999991", "66.900000000000000000001")
     assert text != path.read_text()
-    [event] = FHIR().translate(text.encode()).events
+    [event] = CONNECTOR.translate(text.encode()).events
     value = json.loads(event.data["original"], parse_float=Decimal)["valueQuantity"]["value"]
     assert value == Decimal("66.900000000000000000001")
     assert event.data["vitals"] == {"height_cm": 169.93}
@@ -133,9 +135,9 @@ def test_what_gives_a_fact_goes_out_and_comes_back_as_it_was(path: Path) -> None
         "persons": [{"person": "hanako", "mode": "normal", "items": items}],
         "next": None,
     }
-    out = FHIR().render(answer, TYPE)
+    out = CONNECTOR.render(answer, TYPE)
     judge.looked_over(out)
-    again = FHIR().translate(out)
+    again = CONNECTOR.translate(out)
     assert not again.rejected
     before = [(e.id, e.kind, e.occurred_at, e.data) for e in found.events if "original" in e.data]
     assert [(e.id, e.kind, e.occurred_at, e.data) for e in again.events if "original" in e.data] == before
@@ -152,5 +154,5 @@ def test_entered_in_error_retracts_what_each_of_them_gave() -> None:
             said.pop("clinicalStatus", None)
         else:
             said["status"] = "entered-in-error"
-        hidden = {event.data["event"] for event in FHIR().translate(json.dumps(said).encode()).events}
+        hidden = {event.data["event"] for event in CONNECTOR.translate(json.dumps(said).encode()).events}
         assert {event.id for event in found.events} <= hidden, path.name

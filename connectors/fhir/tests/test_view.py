@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hub.connector import PayloadError, Renders
+from hub.connector import PayloadError, Renders, Settings
 from hub_connector_fhir import FHIR
+from hub_connector_fhir.view import PERSON
 
 _spec = importlib.util.spec_from_file_location("fhir_judge", Path(__file__).parent / "judge.py")
 assert _spec is not None
@@ -172,6 +173,7 @@ def test_only_what_says_the_whole_says_that_there_is_nothing() -> None:
         ("care.allergy_updated", "allergies", "AllergyIntolerance"),
     ):
         assert told in resources(item(kind, data={name: []}))
+        assert told in resources(item(kind, data={name: [], "record": "careyell"}, source="careyell"))
         assert set(resources(item(kind, data={name: [], "record": "r1"}))) == {"Patient", "Basic", "Provenance"}
 
 
@@ -235,7 +237,7 @@ def test_equal_answers_give_equal_bytes_and_others_do_not() -> None:
 def test_a_drill_is_marked_as_test_data_and_comes_back_as_an_exercise() -> None:
     payload = rendered(CONDITION, exercise=True)
     assert judge.looked_over(payload)["meta"]["security"][0]["code"] == "HTEST"
-    events = FHIR().translate(payload).events
+    events = FHIR(Settings(options={"identifier_system": PERSON})).translate(payload).events
     assert events
     assert all(event.exercise for event in events)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hub.connector import UNSET, Fetch, Pulled, Request, Settings, Translation
 from hub_connector_careyell import feed, page
-from hub_connector_careyell.contents import CONTENTS
+from hub_connector_careyell.contents import CONTENTS, SOURCE
 from hub_connector_careyell.sample import sample
 from hub_connector_careyell.signature import Signers
-from hub_connector_careyell.update import RETRACTED, SOURCE
+from hub_connector_careyell.update import RETRACTED
 
 CARERS = "care.carers_updated.1.avsc"
 _SCHEMAS = {CARERS: (Path(__file__).parent / "avro" / CARERS).read_bytes()}

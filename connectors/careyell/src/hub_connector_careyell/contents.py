@@ -11,6 +11,8 @@ from hub_connector_careyell.words import flag, lines, listed, optional_lines, op
 
 Data = dict[str, Any]
 
+SOURCE = "careyell"
+
 _VITALS = {
     ("temperature", "degC"): "temperature_degC",
     ("pulse", "bpm"): "pulse_bpm",
@@ -40,6 +42,7 @@ def medication(said: Field) -> Data:
         "prescriber": word(said.need("prescriber")),
         "medications": [_medicine(found) for found in listed(said, "medications", MOST_MEDICATIONS)],
         "note": optional_lines(said, "note"),
+        "record": SOURCE,
     }
 
 
@@ -83,7 +86,7 @@ def condition(said: Field) -> Data:
     }
     if all(part is None for part in data.values()):
         raise said.wrong("says neither condition, vitals nor note")
-    return data
+    return {**data, "record": SOURCE}
 
 
 def _value(said: Field) -> float | str:
@@ -99,6 +102,7 @@ def allergies(said: Field) -> Data:
         "note": lines(
             optional_lines(said, "note"), *(f"{substance}: {reaction}" for substance, reaction in found if reaction)
         ),
+        "record": SOURCE,
     }
 
 

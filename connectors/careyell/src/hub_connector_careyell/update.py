@@ -14,10 +14,9 @@ from typing import Any
 
 from hub.connector import Event, is_id, stable_id
 from hub.connector.json import Field
-from hub_connector_careyell.contents import CONTENTS
+from hub_connector_careyell.contents import CONTENTS, SOURCE
 from hub_connector_careyell.words import ROLES, flag, lines, listed, role
 
-SOURCE = "careyell"
 RETRACTED = "fact.retracted"
 MOST_REVISIONS = 99
 MOST_FORMER = 4

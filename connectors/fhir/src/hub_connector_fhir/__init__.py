@@ -7,8 +7,8 @@ from typing import Any
 
 from hub.connector import UNSET, PayloadError, Settings, Translation
 from hub_connector_fhir import bundle, choices, content, returning, samples, view
-from hub_connector_fhir.facts import REQUESTED, RETRACTED, SOURCE, Reading
-from hub_connector_fhir.groups import ALLERGIES, CONDITIONS, MEDICATIONS
+from hub_connector_fhir.facts import REQUESTED, RETRACTED, Reading
+from hub_connector_fhir.groups import ALLERGIES, CONDITIONS, MEDICATIONS, SOURCE
 from hub_connector_fhir.terms import moment
 
 
@@ -57,4 +57,4 @@ class FHIR:
 
     def sample(self, records: int) -> bytes:
         """A transaction of about `records` resources of made-up people."""
-        return samples.payload(records, self._choices.identifier_system)
+        return samples.payload(records, self._choices.base, self._choices.identifier_system)

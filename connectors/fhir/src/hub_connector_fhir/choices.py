@@ -22,7 +22,8 @@ _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 class Choices:
     """The settings, read.
 
-    identifier_system: the Patient identifiers that are refs; None for logical ids. base: URL of the source's server.
+    identifier_system: the Patient identifiers that are refs; None for logical ids. base: URL of the source's server, on
+    which those are; None for whole URLs as refs.
     every_observation: those that are no vital signs too. restricted: also what is labelled R or V.
     recipients, purposes, kinds: what a Consent's organisations, purposes and classes are here.
     observations: names of measurements by `system|code`.

@@ -18,6 +18,7 @@ from hub_connector_fhir.bundle import ALONE, Bundle, Entry, labels, number, targ
 from hub_connector_fhir.choices import Choices
 from hub_connector_fhir.groups import (
     KINDS,
+    SOURCE,
     Group,
     Record,
     Said,
@@ -50,7 +51,6 @@ from hub_connector_fhir.identity import (
 from hub_connector_fhir.parts import part_of, path_of, tags_of
 from hub_connector_fhir.terms import moment, period, text_of, understood
 
-SOURCE = "fhir"
 ORIGINAL_TYPE = "application/fhir+json; fhirVersion=4.0"
 
 RETRACTED, REQUESTED = "fact.retracted", "consent.requested"

@@ -2,7 +2,7 @@
 
 In a Bundle of whole lists, the medicines of one prescriber are one fact, the allergies another, and what was measured
 within an hour a third. In one of records each is a fact by itself, so that a later version can retract it. It has a
-lane of its own, the kind's `record`: it takes the place of its former state, and hides no list and no other record.
+lane of its own, in the kind's `record`: it takes the place of its former state, and hides no list and no other record.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hub_connector_fhir.identity import ALLERGY, CONDITION, MEDICATION, OBSERVAT
 from hub_connector_fhir.medication import Medicine
 from hub_connector_fhir.terms import text_of
 
+SOURCE = "fhir"
 MEDICATIONS, CONDITIONS, ALLERGIES = "care.medication_updated", "care.condition_updated", "care.allergy_updated"
 
 KINDS = {
@@ -147,6 +148,11 @@ def data_of(group: Group) -> dict[str, Any]:
     return _conditions(group)
 
 
+def _record(group: Group) -> str:
+    """The lane, with the source's name, so that no other source's facts are in it."""
+    return SOURCE if group.lane is None else f"{SOURCE}:{group.lane}"
+
+
 def _medications(group: Group, medicines: list[Medicine]) -> dict[str, Any]:
     """One that is not taken any more is an empty list, which ends its lane."""
     notes = [*group.gap, *(note for medicine in medicines for note in medicine.notes)]
@@ -155,7 +161,7 @@ def _medications(group: Group, medicines: list[Medicine]) -> dict[str, Any]:
             "medications": [medicine.item for medicine in medicines if medicine.taken],
             "prescriber": group.records[0].prescriber,
             "note": "\n".join(dict.fromkeys(notes)) or None,
-            "record": group.lane,
+            "record": _record(group),
         }
     )
 
@@ -173,7 +179,7 @@ def _allergies(group: Group, found: list[Allergy]) -> dict[str, Any]:
         {
             "allergies": names if names or none else None,
             "note": "\n".join(dict.fromkeys(notes)) or None,
-            "record": group.lane,
+            "record": _record(group),
         }
     )
 
@@ -198,7 +204,7 @@ def _conditions(group: Group) -> dict[str, Any]:
             "condition": "; ".join(dict.fromkeys(names)) or None,
             "vitals": measured or None,
             "note": "\n".join(dict.fromkeys(notes)) or None,
-            "record": group.lane,
+            "record": _record(group),
         }
     )
 

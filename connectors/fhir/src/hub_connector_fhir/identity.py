@@ -83,7 +83,7 @@ def _of_patient(found: Entry, subject: Field, choices: Choices) -> str:
         return known.pop()
     if found.id is None or found.inside is not None:
         raise subject.wrong("leads to a Patient without an id of its own; set options.identifier_system")
-    return _named(found.base, "Patient", found.id, found, choices).removeprefix("Patient/")
+    return _ref(found.base, found.id, subject, found, choices)
 
 
 def _of_identifier(subject: Field, system: str) -> str:
@@ -100,7 +100,17 @@ def _of_reference(subject: Field, said: str | None, entry: Entry, choices: Choic
     if named is None or named.type != "Patient":
         raise subject.wrong("leads to no Patient with an id, in the payload or on a server")
     base = named.base or (entry.inside or entry).base
-    return _named(base, "Patient", named.id, entry, choices).removeprefix("Patient/")
+    return _ref(base, named.id, subject, entry, choices)
+
+
+def _ref(base: str | None, id_: str, subject: Field, entry: Entry, choices: Choices) -> str:
+    """A Patient's id on the server that is set; else the whole URL: each server has its own `Patient/1`."""
+    if choices.base is not None:
+        return _named(base, "Patient", id_, entry, choices).removeprefix("Patient/")
+    if base is None:
+        reason = "does not say on which server the Patient is; set options.base or options.identifier_system"
+        raise subject.need("reference").wrong(reason)
+    return f"{base}/Patient/{id_}"
 
 
 def _named(base: str | None, type_: str, id_: str, entry: Entry, choices: Choices) -> str:

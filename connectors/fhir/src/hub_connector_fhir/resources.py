@@ -48,6 +48,11 @@ def has_own_data(resources: Iterable[Resource]) -> bool:
     return all(resource["resourceType"] == "Basic" for resource in resources)
 
 
+def is_single(item: Item) -> bool:
+    """Whether a fact says the state of one record of its source, not the whole."""
+    return bool(item["data"].get("record", item["source"]) != item["source"])
+
+
 def _nothing(item: Item, subject: Resource) -> list[Resource]:
     return []
 
@@ -63,7 +68,7 @@ def _medications(item: Item, subject: Resource) -> list[Resource]:
         return []
     shared = {"subject": subject, **_at(item, "dateAsserted"), **_prescriber(data)}
     found = [_statement(medicine, shared) for medicine in medicines if _text(medicine.get("name"))]
-    if not medicines and data.get("record"):
+    if not medicines and is_single(item):
         return []
     if not medicines:
         found = [
@@ -163,7 +168,7 @@ def _value(name: str, value: Any) -> Resource:
 def _allergies(item: Item, subject: Resource) -> list[Resource]:
     data = item["data"]
     names = data.get("allergies")
-    if names is None or (not names and data.get("record")):
+    if names is None or (not names and is_single(item)):
         return []
     codes = [{"text": name} for name in names if _text(name)] if names else [{"coding": [_NONE_KNOWN]}]
     found = [

@@ -7,14 +7,15 @@ from typing import Any
 
 _VITALS = (("8310-5", "Cel", 36.5), ("8867-4", "/min", 72), ("59408-5", "%", 97))
 _A_PERSON = 5
+_BASE = "https://fhir.example/r4"
 
 
-def payload(records: int, identifier_system: str | None = None) -> bytes:
-    """A transaction of `records` resources, five to a person; of people with identifiers, where those count."""
+def payload(records: int, base: str | None = None, identifier_system: str | None = None) -> bytes:
+    """A transaction of `records` resources, five to a person; of people as the settings know them."""
     entries: list[dict[str, Any]] = []
     for number in range(records):
         person, turn = divmod(number, _A_PERSON)
-        patient: dict[str, Any] = {"reference": f"Patient/p{person:06d}"}
+        patient: dict[str, Any] = {"reference": f"{base or _BASE}/Patient/p{person:06d}"}
         if identifier_system is not None:
             patient["identifier"] = {"system": identifier_system, "value": f"p{person:06d}"}
         resource = _resource(f"{number:07d}", patient, turn, number)

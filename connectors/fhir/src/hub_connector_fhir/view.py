@@ -127,7 +127,7 @@ def _originals(item: Item) -> tuple[list[Resource], list[tuple[str | None, Resou
 
 def _whole(item: Item) -> list[Resource]:
     """What tells that a mapped fact says all there is. A summary does not show whether it is of one record."""
-    says = item["kind"] in KINDS.values() and item["precision"] == _FULL and "record" not in item["data"]
+    says = item["kind"] in KINDS.values() and item["precision"] == _FULL and not resources.is_single(item)
     return [{"url": WHOLE, "valueBoolean": True}] if says else []
 
 
