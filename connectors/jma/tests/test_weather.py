@@ -175,6 +175,14 @@ def test_a_kind_of_warning_has_the_level_of_the_table_unless_its_name_says_one(
     assert levels(by_hazard(payload)[hazard])[AIZU] == level
 
 
+def test_a_new_kind_of_advisory_keeps_out_no_special_warning_beside_it() -> None:
+    before, municipalities = WARNINGS.split("（市町村等）")
+    new = changed(municipalities, ("<Name>雷注意報</Name><Code>14</Code>", "<Name>砂嵐注意報</Name><Code>99</Code>"))
+    events = by_hazard(before.encode() + "（市町村等）".encode() + new)
+    assert levels(events["heavy_rain"])[AIZU] == "5"
+    assert AIZU not in levels(events["weather"])
+
+
 @pytest.mark.parametrize(
     ("changes", "path"),
     [

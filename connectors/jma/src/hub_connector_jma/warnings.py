@@ -71,6 +71,7 @@ _ALL = ("heavy_rain", "flood", "storm", "snow", "waves", "surge", "weather")
 _ASIDE = ("landslide",)
 """Part of 大雨 before Ｒ０６: told where a telegram of an older form names it."""
 _LEVEL = re.compile(r"レベル([１-５1-5])")
+_ADVISORY = "注意報"
 _LIFTED, _NOTHING = "解除", "発表警報・注意報はなし"
 _IN_FORCE = re.compile(r"発表|継続|[^ ]{2,8}から[^ ]{2,8}")
 
@@ -168,6 +169,8 @@ def _kind(kind: Node) -> _Warning | None:
         return None
     code, name = kind.need("Code"), kind.need("Name")
     if code.word() not in _KINDS:
+        if name.word().endswith(_ADVISORY):  # a new one must not keep out the 特別警報 beside it
+            return None
         raise code.wrong("is no kind of warning that is known")
     hazard, level = _KINDS[code.text()]
     if status.text() == _LIFTED:
