@@ -12,7 +12,7 @@ PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 help:
 	@echo "make demo          the main job on one screen (DEMO_ARGS=\"--people 500 --lang en\")"
 	@echo "make test          checks and tests; needs no server"
-	@echo "make test-servers  tests against a real OpenID provider; needs Node and npm"
+	@echo "make test-servers  tests of real processes: servers killed and loaded, an OpenID provider; needs Node and npm"
 	@echo "make lock          pin the dependencies again, with hashes"
 
 $(VENV)/bin/python:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from hub import scaffold
 from hub.conformance import CHECKS, Package, package
 from hub.errors import Misuse
+from hub.watching import watched
 
 GOOD = '            data={"status": record.need("status").one_of(_STATUSES)},'
 FIRST = "        events, rejected = [], []"
@@ -179,3 +182,15 @@ def test_what_is_no_package_is_misuse(tmp_path: Path, content: str | None) -> No
         (tmp_path / "pyproject.toml").write_text(content)
     with pytest.raises(Misuse):
         package(tmp_path)
+
+
+def test_what_others_do_after_a_collection_is_not_the_calls_doing() -> None:
+    def asks(phase: str, info: dict[str, int]) -> None:
+        time.perf_counter()
+
+    gc.callbacks.append(asks)
+    try:
+        assert watched(lambda: [[] for _ in range(100_000)]) == []
+    finally:
+        gc.callbacks.remove(asks)
+    assert watched(time.time) == ["asks the clock (time)"]

@@ -6,6 +6,7 @@ rest. What an import does is left out.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -42,12 +43,16 @@ def watched(call: Callable[[], object], *, profiled: bool = True) -> Watched:
         _hook()
         seen: Watched = []
         _seen = seen
+        collects = gc.isenabled()
+        gc.disable()  # what others have called after a collection is not the call's doing
         sys.setprofile(_profile if profiled else None)
         try:
             call()
         finally:
             sys.setprofile(None)
             _seen = None
+            if collects:
+                gc.enable()
     return list(dict.fromkeys(seen))
 
 
