@@ -18,7 +18,7 @@ from hub import plugins
 
 TOWN = '''
 import hmac, json
-from hub.connector import Event, PayloadError, Pulled, Rejected, Translation, Unsigned
+from hub.connector import Event, PayloadError, Pulled, Rejected, Translation, Unsigned, parse_time
 from hub.connector.json import read, written
 
 QUALITY = {rule: "done" for rule in ("refs", "drills", "hostile", "documented")}
@@ -70,7 +70,8 @@ class Plugin:
             answer = fetch("records", params={"from": at}, headers={"X-Token": self.settings.secret("token")})
             page = json.loads(answer.body)
             at = page.get("next")
-            yield Pulled(payload=answer.body, state=json.dumps({"next": at or page["last"]}))
+            up_to = parse_time(page["up_to"]) if "up_to" in page else None
+            yield Pulled(payload=answer.body, state=json.dumps({"next": at or page["last"]}), up_to=up_to)
             if page.get("next") is None:
                 return
 '''

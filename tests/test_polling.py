@@ -119,6 +119,30 @@ def test_it_waits_twice_as_long_after_each_failure_and_once_it_works_no_more(ope
     assert town.hub.polling.due_s("village") == 0
 
 
+def test_what_is_fully_pulled_is_not_behind_however_old_its_newest_record_is(opened: Any) -> None:
+    def old(path: str) -> Any:
+        return (200, {}, b'{"records": [], "last": "9", "up_to": "2026-01-01T00:00:00Z"}')
+
+    with source(old, failing(503)) as here:
+        town = opened(here)
+        town.hub.polling.ask("village")
+        assert town.hub.polling.standings()[0].lag_s == 0
+        town.wait(timedelta(minutes=10))
+        town.hub.polling.ask("village")
+        [standing] = town.hub.polling.standings()
+        assert (standing.failures, standing.lag_s) == (1, 600)
+
+
+def test_facts_that_wait_for_a_link_are_counted(opened: Any) -> None:
+    with source(page("a", "b")) as here:
+        town = opened(here)
+        town.tell("identity.unlinked", person="hanako", source="village", ref="u1")
+        assert town.hub.polling.ask("village").refused == 2, "severed: not taken at all"
+    other = lambda path: (200, {}, b'{"records": [{"id": "c", "user": "u2", "status": "safe"}], "last": "1"}')  # noqa: E731
+    with source(other) as here:
+        assert opened(here).hub.polling.ask("village").waiting == 1
+
+
 def test_it_waits_at_least_as_long_as_the_source_asks_for(opened: Any) -> None:
     dated = failing(429, Retry_After="Mon, 01 Jun 2026 01:00:00 GMT", Date="Mon, 01 Jun 2026 00:00:00 GMT")
     with source(failing(429, Retry_After="700"), dated) as here:

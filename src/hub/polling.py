@@ -61,8 +61,9 @@ polled = Table(
 class Standing:
     """How a source that is asked stands.
 
-    lag_s: seconds since the time up to which all of it is here, None before anything was; error: why the last try
-    failed, None where it did not; failures: how many tries failed in a row.
+    lag_s: seconds since the time up to which all of it is here: since the last whole round, or as the pages of a cut one
+    say; None before anything was. error: why the last try failed, None where it did not; failures: how many tries failed
+    in a row.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Round:
     name: str
     pages: int
     accepted: int
+    waiting: int
     refused: int
     error: str | None
     again_s: float
@@ -132,7 +134,7 @@ class Polling:
         row = self._lease(name)
         if row is None:
             return None
-        pages = accepted = refused = 0
+        pages = accepted = waiting = refused = 0
         error, wait_s = None, float(setting.every_s)
         with closing(Fetcher(setting.url, setting.settings.secrets.values())) as fetch:
             try:
@@ -145,6 +147,7 @@ class Polling:
                         return None
                     pages += 1
                     accepted += sum(result.status == "accepted" for result in taken.results)
+                    waiting += sum(result.status == "waiting" for result in taken.results)
                     refused += len(taken.refused)
                     if stop is not None and stop.is_set():
                         self._write(name, {"lease_us": 0})
@@ -157,7 +160,9 @@ class Polling:
                 error = _told(failure)
                 wait_s = _wait_s(row.failures + 1, failure)
         self._finish(name, error, wait_s)
-        return Round(name=name, pages=pages, accepted=accepted, refused=refused, error=error, again_s=wait_s)
+        return Round(
+            name=name, pages=pages, accepted=accepted, waiting=waiting, refused=refused, error=error, again_s=wait_s
+        )
 
     def _lease(self, name: str) -> Row[Any, Any] | None:
         now = self._log.clock.now()
@@ -233,7 +238,7 @@ class Polling:
                 raise
             except Exception as failure:  # as of a full disk: it may pass, and the source is asked again
                 wait_s = FIRST_S
-                done = Round(name=name, pages=0, accepted=0, refused=0, error=_told(failure), again_s=wait_s)
+                done = Round(name=name, pages=0, accepted=0, waiting=0, refused=0, error=_told(failure), again_s=wait_s)
             if done is not None:
                 told(done)
             stop.wait(wait_s)
@@ -277,7 +282,7 @@ def _standing(row: Row[Any], now: datetime) -> Standing:
     def time(value: int | None) -> datetime | None:
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
-    known = time(row.up_to_us) or time(row.done_us)
+    known = max((found for found in (time(row.up_to_us), time(row.done_us)) if found is not None), default=None)
     return Standing(
         name=row.name,
         due_at=EPOCH + timedelta(microseconds=row.due_us),

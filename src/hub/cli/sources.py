@@ -61,8 +61,16 @@ def _row(name: str, kinds: list[str], error: str | None, standing: Standing | No
     return {"name": name, "kinds": kinds, "error": error, "polled": polled}
 
 
+def _span(seconds: int) -> str:
+    """A span as a person says it."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
 def _told(polled: dict[str, Any]) -> str:
-    lag = "nothing pulled yet" if polled["lag_s"] is None else f"{polled['lag_s']} s behind"
+    lag = "nothing pulled yet" if polled["lag_s"] is None else f"{_span(polled['lag_s'])} behind"
     if polled["error"] is None:
         return f"polled: {lag}"
     return f"polled: {lag}; fails, {polled['failures']} in a row: {polled['error']}"
@@ -126,8 +134,8 @@ def poll(
         wanted = names or hub.polling.names()
         unknown = sorted(set(wanted) - set(hub.polling.names()))
         if unknown or not wanted:
-            which = unknown[0] if unknown else "no connector"
-            raise Misuse(f"{which} is to be polled: a url in HUB_CONNECTORS and a connector with `poll` are needed")
+            which = f"{unknown[0]} cannot be polled" if unknown else "nothing is polled"
+            raise Misuse(f"{which}: it takes a connector with `poll`, and its url in HUB_CONNECTORS")
 
         def told(done: Round) -> None:
             _say_round(done, as_json)
@@ -152,14 +160,15 @@ def poll(
 
 def _say_round(done: Round, as_json: bool) -> None:
     if as_json:
-        row = {"name": done.name, "pages": done.pages, "accepted": done.accepted, "refused": done.refused}
-        print_json({**row, "error": done.error, "again_s": round(done.again_s)})
+        row = {"name": done.name, "pages": done.pages, "accepted": done.accepted, "waiting": done.waiting}
+        print_json({**row, "refused": done.refused, "error": done.error, "again_s": round(done.again_s)})
         return
     if done.error is not None:
         say(f"{done.name}: {done.error}; again in {done.again_s:.0f} s")
     if done.pages:
+        waiting = f", {done.waiting} wait until their id is linked" if done.waiting else ""
         refused = f", {done.refused} refused: see the quarantine" if done.refused else ""
-        say(f"{done.name}: {done.accepted} events{refused}")
+        say(f"{done.name}: {done.accepted} events{waiting}{refused}")
 
 
 forward_app = typer.Typer(
