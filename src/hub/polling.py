@@ -61,9 +61,9 @@ polled = Table(
 class Standing:
     """How a source that is asked stands.
 
-    lag_s: seconds since the time up to which all of it is here: since the last whole round, or as the pages of a cut one
-    say; None before anything was. error: why the last try failed, None where it did not; failures: how many tries failed
-    in a row.
+    lag_s: seconds since the time up to which all of it is here: since the last whole round, or as the pages of a cut
+    one say; None before anything was. error: why the last try failed, None where it did not. failures: how many tries
+    failed in a row.
     """
 
     name: str
