@@ -20,11 +20,13 @@ from doors import Client, Process, cloudevent
 from hub.forwarding.outbox import Outbox
 
 KEY = "a-key-of-this-machine"
+SOURCE = "myhazard"
 COUNT = int(os.environ.get("HUB_TEST_FORWARDED", "5000"))
 
 
 def ping(id: str, person: str = "hanako") -> dict[str, Any]:
-    return cloudevent("location.reported", id, person, lat_deg=37.5, lon_deg=139.9, accuracy_m=5)
+    place = {"lat_deg": 37.5, "lon_deg": 139.9, "accuracy_m": 5}
+    return cloudevent("location.reported", id, person, source=SOURCE, **place)
 
 
 class Forwarder:
@@ -34,6 +36,7 @@ class Forwarder:
         self.outbox, self.folder, self.port = folder / "outbox.sqlite3", folder, port
         (folder / "key").write_text(KEY)
         self.popen: Any = None
+        self.client: Any = None
 
     def start(self) -> Client:
         command = [sys.executable, "-c", "from hub.cli import main; main()", "forward", "run"]
@@ -41,9 +44,11 @@ class Forwarder:
         options += ["--outbox", self.outbox, "--listen", "127.0.0.1:0", "--key-file", self.folder / "key"]
         self.popen = subprocess.Popen([*command, *map(str, options)], stdout=subprocess.PIPE, text=True)
         line = self.popen.stdout.readline()
-        return Client(int(line.split(":")[2].split("/")[0]))
+        self.client = Client(int(line.split(":")[2].split("/")[0]))
+        return self.client
 
     def end(self, number: int = signal.SIGKILL) -> int:
+        self.client.close()
         self.popen.send_signal(number)
         status = self.popen.wait(60)
         self.popen.stdout.close()
@@ -62,7 +67,7 @@ def test_hub_away_forwarder_killed_nothing_is_lost_or_doubled(tmp_path: Path) ->
     database = tmp_path / "hub.sqlite3"
     process = Process(database)
     port = process.port
-    (tmp_path / "token").write_text(process.tokens.of("source:myhazard"))
+    (tmp_path / "token").write_text(process.tokens.of(f"source:{SOURCE}"))
     people = [f"p{n}" for n in range(20)]
     first = process.client().batch([cloudevent("person.enrolled", f"e{p}", p, areas=["07202"]) for p in people])
     assert first.json["accepted"] == len(people)
@@ -78,7 +83,7 @@ def test_hub_away_forwarder_killed_nothing_is_lost_or_doubled(tmp_path: Path) ->
             kind = some.choice(("ping", "ping", "safety"))
             person = some.choice(people)
             made = ping(f"n{number}", person) if kind == "ping" else cloudevent(
-                "safety.answered", f"n{number}", person, status="safe"
+                "safety.answered", f"n{number}", person, source=SOURCE, status="safe"
             )  # fmt: skip
             events.append(made)
             number += 1
@@ -110,8 +115,10 @@ def test_hub_away_forwarder_killed_nothing_is_lost_or_doubled(tmp_path: Path) ->
     assert forwarder.end(signal.SIGTERM) == 0
     ids: list[str] = []
     asker, after = process.client(), 0
-    while rows := asker.get("/v1/audit/events", after=after, limit=1000, as_="auditor").json["events"]:
-        ids += [row["id"] for row in rows if row["source"] == "myhazard"]
+    rows = [{}] * 1000
+    while len(rows) == 1000:  # each look is an event itself, so that there is always one more
+        rows = asker.get("/v1/audit/events", after=after, limit=1000, as_="auditor").json["events"]
+        ids += [row["id"] for row in rows if row["source"] == SOURCE]
         after = rows[-1]["position"]
     process.stop()
     assert sorted(ids) == sorted(acknowledged)

@@ -219,9 +219,9 @@ def forward_run(
             stop.set()
 
     try:
+        for number in (signal.SIGTERM, signal.SIGINT):  # the door's server hands a signal on to these
+            signal.signal(number, lambda *_: stop.set())
         if listen is None or key_file is None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
             drain.run(stop, told, until_empty=once)
         else:
             _forward_with_door(box, drain, stop, told, listen, key_file)
