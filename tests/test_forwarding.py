@@ -87,8 +87,8 @@ def test_a_revocation_does_not_overtake_the_grant_that_it_revokes(outbox: Outbox
         cloudevent("consent.granted", "g", "hanako", grant="g1"),
         cloudevent("consent.granted", "other", "taro", grant="g2"),
     )
-    put(outbox, cloudevent("consent.revoked", "r", "hanako", grant="g1"))
-    put(outbox, cloudevent("consent.granted", "later", "hanako", grant="g3"))
+    revoked = cloudevent("consent.revoked", "r", "hanako", grant="g1")
+    put(outbox, revoked, cloudevent("consent.granted", "later", "hanako", grant="g3"))
     assert order(outbox) == ["e", "g", "r", "other", "later", "p"]
 
 
