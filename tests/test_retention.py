@@ -387,7 +387,7 @@ def test_where_the_mode_of_then_cannot_be_known_any_more_nothing_is_shown_of_the
 def test_a_clock_that_is_not_trusted_destroys_nothing(past: Town) -> None:
     past.close()
     clock = WatchedClock(lambda: OVER, lambda: 0.0)
-    hub = Hub.open(past.url, clock)
+    hub = Hub.open(past.url, clock, folder=past.folder)
     try:
         for dry_run in (True, False):
             with pytest.raises(Busy, match="clock accept"):
@@ -396,7 +396,7 @@ def test_a_clock_that_is_not_trusted_destroys_nothing(past: Town) -> None:
         hub.log.entries.accept_clock()
     finally:
         hub.close()
-    past.hub = Hub.open(past.url, SetClock(OVER))
+    past.hub = Hub.open(past.url, SetClock(OVER), folder=past.folder)
 
 
 def test_the_command_destroys_at_the_last_time_of_a_database_that_replays_the_past(

@@ -24,7 +24,7 @@ from hub.errors import Busy, PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
 from hub.log import merkle, recorder, sealing
-from hub.log.database import DAMAGED, beside_memory
+from hub.log.database import Beside, dialect
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append, Head
 from hub.obstacles import BLOCKED, Obstacle
@@ -321,9 +321,10 @@ class Audit:
             raise Busy("hub retain destroyed keys meanwhile; verify again") from None
 
     def _verify(self, views: bool) -> Verified:
-        with beside_memory(self._log.engine, [table for table in TABLES if views]) as connection:
-            _check_pages(connection)
-            verifying = _Verifying(self._log, connection)
+        offers = dialect(self._log.engine)
+        with offers.beside(self._log.engine, [table for table in TABLES if views]) as beside:
+            offers.check(beside.connection, "log")
+            verifying = _Verifying(self._log, beside)
             verified = verifying.log()
             rows = verifying.views() if views else 0
         self._check_keys()
@@ -488,21 +489,11 @@ class _Explaining:
         self._say(english, japanese, obstacle.rule, False)
 
 
-def _check_pages(connection: Connection) -> None:
-    """The database's own look at its pages and indexes, and ours at the triggers."""
-    found = connection.exec_driver_sql("PRAGMA hub.integrity_check(3)").scalars().all()
-    if list(found) != ["ok"]:
-        raise Tampered(DAMAGED)
-    triggers = connection.exec_driver_sql("SELECT sql FROM hub.sqlite_master WHERE type = 'trigger'").scalars()
-    if set(triggers) != recorder.guards():
-        raise Tampered("the triggers that keep the log append-only were changed")
-
-
 class _Verifying:
-    """One pass over a log that is attached as `hub`, beside empty tables in memory."""
+    """One pass over a log, beside empty copies of its views."""
 
-    def __init__(self, log: Log, connection: Connection) -> None:
-        self._log, self._connection = log, connection
+    def __init__(self, log: Log, beside: Beside) -> None:
+        self._log, self._beside, self._connection = log, beside, beside.connection
         self.tree = merkle.Frontier()
         self.opened = self.erased = self.ended = self.disclosures = 0
         self._identities = self._chunks = 0
@@ -583,7 +574,9 @@ class _Verifying:
             self.erased += 1
 
     def _head(self, last: int) -> None:
-        head, *others = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
+        head, *others = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all() or [None]
+        if head is None:
+            raise Tampered("the log has lost its head")
         if others:
             raise Tampered("the log has more than one head")
         if (head.position, head.recorded_us) != (self.tree.size, last if self.tree.size else head.recorded_us):
@@ -599,11 +592,12 @@ class _Verifying:
             raise Tampered("the table of identities does not follow from the log")
 
     def views(self) -> int:
-        """Every view, derived again in memory, equals what stands; returns the number of rows."""
+        """Every view, derived again beside it, equals what stands; returns the number of rows."""
         Views(self._log).derive(self._connection)
         count = 0
         for table in TABLES:
-            standing, derived = _rows(self._connection, table, "hub"), _rows(self._connection, table, "main")
+            standing = _rows(self._connection, table, self._beside.kept)
+            derived = _rows(self._connection, table, self._beside.copies)
             if standing != derived:
                 raise Tampered(f"the view {table.name} does not follow from the log; run: hub rebuild")
             count += standing[0]

@@ -25,8 +25,9 @@ from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
 from hub.linking import Linking
+from hub.log import migrations
 from hub.log.clock import Clock
-from hub.log.database import open_database, parse_url
+from hub.log.database import open_database, place
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
 from hub.payloads import Payloads
@@ -36,6 +37,7 @@ from hub.quarantine import Quarantine
 from hub.records import Records
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
+from hub.sessions import Sessions  # noqa: F401 -- its table is one of the log's database
 from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
@@ -74,6 +76,8 @@ class Hub:
         url: str,
         clock: Clock,
         *,
+        keys_url: str | None = None,
+        folder: Path | None = None,
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
@@ -83,16 +87,18 @@ class Hub:
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
-        master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
+        keys_url: where the keys are; without it, beside the log. folder: for the files of a hub whose log is on a
+        server. master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
         database, which is made where there is none. plugins: the connectors, with what was set for each. durable:
         False for a hub that is thrown away. Raises Misuse.
         """
-        path = Path(parse_url(url).database or "")
+        at = place(url, keys_url, folder or Path("hub-data"))
         plugins = plugins or Plugins()
         schemas = schemas or plugins.extend(packaged())
-        engine = open_database(path, durable=durable)
-        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
-        keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
+        engine, keys = open_database(at.log, durable=durable), open_database(at.keys, "keys", durable=durable)
+        migrations.prepare(keys, "keys")
+        keyring = Keyring(keys, _master(at.folder / "master.key") if master is None else master)
+        migrations.prepare(engine, "log")
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)
         commits = Commits(log, views)
@@ -176,7 +182,6 @@ class Hub:
 
     def close(self) -> None:
         """Close the databases."""
-        self.log.entries.close()
         for engine in self.engines:
             engine.dispose()
 

@@ -337,6 +337,9 @@ class Quarantine:
     def erase(self, digests: Iterable[bytes]) -> None:
         """Destroy what is about persons who were erased (R15), or came under refs that were severed: keys first."""
         digests = set(digests)
+        with self._log.entries.snapshot() as (connection, _):
+            if not digests.intersection(connection.scalars(select(parked_about.c.person))):
+                return
         with self._log.entries.maintaining() as connection:
             rows = connection.execute(select(parked_about))
             gone = {row.item for row in rows if row.person in digests}

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from hub.bench.town import PURPOSE, READER
 from hub.events import LOCATION, Event
-from hub.log.database import open_database
+from hub.log.database import file_url, open_database
 from hub.rules import FactRow
 from hub.schemas import Kind
 
@@ -33,7 +33,7 @@ class Bare:
 
     def __init__(self, folder: Path, *, keyed: bool) -> None:
         self._keyed = keyed
-        self._engine: Engine = open_database(folder / f"bare-{keyed}.sqlite3")
+        self._engine: Engine = open_database(file_url(folder / f"bare-{keyed}.sqlite3"))
         self._pooled = self._engine.raw_connection()
         self._raw: sqlite3.Connection = self._pooled.driver_connection  # type: ignore[assignment]
         self._raw.execute(f"CREATE TABLE log ({self._COLUMNS.replace('position', 'position INTEGER PRIMARY KEY')})")

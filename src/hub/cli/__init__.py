@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import sources
+from hub.cli import databases, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -52,6 +52,7 @@ app = typer.Typer(
 clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
 app.add_typer(clock_app, name="clock")
 app.add_typer(sources.connectors_app, name="connectors")
+app.command("migrate")(databases.migrate)
 app.command("poll")(sources.poll)
 app.add_typer(sources.forward_app, name="forward")
 
@@ -99,9 +100,9 @@ class _Gating:
     @property
     def local_key(self) -> Path:
         """Where the local issuer's key stands: beside the database."""
-        from hub.log.database import parse_url
+        from hub.cli.opening import place_of
 
-        return Path(parse_url(self.url).database or "").with_name("local-issuer.key")
+        return place_of(self.url).folder / "local-issuer.key"
 
     def identity(self) -> Identity:
         """Who is believed. Raises Misuse where the file does not say it well."""
@@ -471,14 +472,19 @@ def rebuild(database: Database = None) -> None:
 @app.command()
 def scenario(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files (YAML).")],
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="URL", help="On this PostgreSQL, in schemas that are dropped.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play scenario files: the rules by example, or a what-if of your own."""
-    from hub.scenario import play
+    from functools import partial
+
+    from hub.scenario import World, play
 
     played, different = 0, []
     for path in paths:
-        for title, found in play(path):
+        for title, found in play(path, partial(World.fresh, database)):
             played += 1
             different += found
             for difference in found if not as_json else ():

@@ -76,7 +76,6 @@ class Log(Application[UUID]):
     def __init__(self, engine: Engine, keyring: Keyring, schemas: Schemas, clock: Clock) -> None:
         self.engine, self.keyring, self.schemas, self.clock = engine, keyring, schemas, clock
         self.entries = Recorder(engine, clock)
-        self.entries.create_tables()
         self._envelope = schemas.kind(_ENVELOPE)
         super().__init__()
 
