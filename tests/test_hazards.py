@@ -702,12 +702,11 @@ def test_a_report_after_the_end_of_the_one_before_begins_anew() -> None:
 def test_reports_that_end_leave_the_same_in_force_whatever_the_order(seed: int, late: int) -> None:
     """What is in force and proposed at the time of arrival; what came after its end may have left no event."""
     random = Random(seed)
-    chain = [
-        replace(one, data={**one.data, "valid_until": one.data["reported_at"] + timedelta(minutes=random.randint(-9, 400))})
-        if random.random() < 0.7
-        else one
-        for one in some_chain(random)
-    ]
+    chain = []
+    for one in some_chain(random):
+        ends = one.data["reported_at"] + timedelta(minutes=random.randint(-9, 400))
+        said = {**one.data, "valid_until": ends if random.random() < 0.7 else None}
+        chain.append(replace(one, data=said))
     now = random.choice([one.data["reported_at"] for one in chain]) + timedelta(minutes=late)
     chain = [one for one in chain if one.data["reported_at"] <= now]
     wanted = _in_force(chain, now)
