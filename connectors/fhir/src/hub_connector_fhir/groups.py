@@ -254,7 +254,7 @@ def withdrawn(record: Record) -> dict[str, Any]:
 
     It says nothing of what the record said.
     """
-    lists = {"medications": []} if KINDS[record.entry.type] == MEDICATIONS else {}
+    lists: dict[str, Any] = {"medications": []} if KINDS[record.entry.type] == MEDICATIONS else {}
     said = {"prescriber": record.prescriber, "note": WITHDRAWN, "record": f"{SOURCE}:{record.lane}"}
     return _without_none({**lists, **said})
 
