@@ -26,6 +26,7 @@ from hub.log.clock import SetClock
 from hub.log.database import Place, dialect, open_database, parse_url, place
 from hub.log.postgres import grant
 from hub.log.recorder import Recorder
+from hub.scenario import flat_event
 
 NOON = datetime(2026, 6, 1, 3, tzinfo=UTC)
 EACH = int(os.environ.get("HUB_TEST_TAILED", "40"))
@@ -214,14 +215,8 @@ def test_the_looking_role_looks_and_cannot_append(roles: dict[str, str], tmp_pat
     hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
     assert hub.audit.verify().size > 0
     with pytest.raises(Misuse, match="may not"):
-        hub.intake.take(hub_events())
+        hub.intake.take([flat_event("person.enrolled", {"person": "hanako", "areas": ["07202"]}, "e1")])
     hub.close()
-
-
-def hub_events() -> list[Any]:
-    from hub.events import Event
-
-    return [Event(source="operator", id="e1", kind="person.enrolled", data={"person": "hanako", "areas": ["07202"]})]
 
 
 def test_a_trigger_that_is_off_or_changed_is_found(at: Place, engine: Engine, tmp_path: Path) -> None:
