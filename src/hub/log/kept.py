@@ -8,8 +8,9 @@ of `kind.introduced` where this names its version.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Column, Connection, LargeBinary, Row, String, Table, insert, select
 
@@ -35,7 +36,7 @@ class Files:
     """What is kept. whole: content by topic. changed: the topics whose row is not as it was written."""
 
     whole: Mapping[str, bytes] = field(default_factory=dict)
-    changed: frozenset[str] = frozenset()
+    changed: Set[str] = frozenset()
 
 
 class Kept:
@@ -48,8 +49,8 @@ class Kept:
         """All that is kept, as it stands now."""
         with self._entries.engine.begin() as connection:
             rows = connection.execute(select(kept_schema)).all()
-        whole = {row.topic: row.content for row in rows if self._holds(row)}
-        return Files(whole=whole, changed=frozenset(row.topic for row in rows) - whole.keys())
+        whole = {row.topic: content for row in rows if (content := self._content(row)) is not None}
+        return Files(whole=whole, changed={row.topic for row in rows} - whole.keys())
 
     def topics(self) -> set[str]:
         """Of which versions a file is kept."""
@@ -76,10 +77,11 @@ class Kept:
         """
         content, kind = schemas.file(topic), topic.rpartition(".")[0]
         row = connection.execute(select(kept_schema).where(kept_schema.c.topic == topic)).first()
-        if row is not None and not self._holds(row):
+        before = None if row is None else self._content(row)
+        if row is not None and before is None:
             raise Refused(f"the kept schema {topic} was changed; run: hub verify", rule="R8", kind=kind)
         introduced = terms.schema_sha256 if terms.schema == topic else None
-        known = introduced if row is None else row.sha256
+        known = introduced if before is None else _sha256(before)
         if known not in (None, _sha256(content)):
             raise Refused(
                 f"the connector's {file_name(topic)} is not the file by which this kind came into use here: install the "
@@ -92,9 +94,12 @@ class Kept:
             values = {"topic": topic, "content": content, "sha256": _sha256(content), "seal": seal}
             connection.execute(insert(kept_schema).values(values))
 
-    def _holds(self, row: Row[tuple[str, bytes, str, bytes]]) -> bool:
-        written = isinstance(row.content, bytes) and row.sha256 == _sha256(row.content)
-        return written and row.seal == self._seal(row.topic, row.content)
+    def _content(self, row: Row[tuple[str, bytes, str, bytes]]) -> bytes | None:
+        """What a row keeps; None where it is not as it was written."""
+        content: Any = row.content
+        if not isinstance(content, bytes) or row.sha256 != _sha256(content):
+            return None
+        return content if row.seal == self._seal(row.topic, content) else None
 
     def _seal(self, topic: str, content: bytes) -> bytes:
         return self._keyring.digest("kept schema", topic, _sha256(content))
