@@ -20,41 +20,13 @@ from hub.hub import Hub
 from hub.intake import Result
 from hub.log.kept import kept_schema
 from hub.plugins import Plugins
-from sources import TOWN, find_anew, install, uninstall
+from sources import find_anew, install, uninstall
+from walks import ONE, OTHER, PLACE, TWO, bringing, schema
 
 NAME = "walks"
 TOPIC = "walk.taken.1"
-STEPS = {"name": "steps", "type": "int", "doc": "Steps.", "doc_ja": "歩数。"}
-PLACE = {"name": "place", "type": ["null", "string"], "default": None, "doc": "Where to.", "doc_ja": "行き先。"}
 SHOWN = {"class": "x", "areas": ["*"], "purposes": ["rescue"]}
 GRANT = {"grant": "g", "to": {"class": "x"}, "kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
-
-
-def schema(version: int, *fields: dict[str, Any], doc: str = "A walk.") -> str:
-    said = {
-        "type": "record",
-        "name": "WalkTaken",
-        "namespace": "hub",
-        "doc": doc,
-        "doc_ja": "散歩。",
-        "kind": "walk.taken",
-    }
-    return json.dumps(said | {"version": version, "category": "fact", "about": "person", "fields": [STEPS, *fields]})
-
-
-ONE, TWO = {"walk.taken.1.avsc": schema(1)}, {"walk.taken.1.avsc": schema(1), "walk.taken.2.avsc": schema(2, PLACE)}
-OTHER = {"walk.taken.1.avsc": schema(1, doc="A walk, told in other words.")}
-
-
-def bringing(files: dict[str, str]) -> str:
-    """A connector of records that may hold `steps`."""
-    brought = f"    schemas = {{name: content.encode() for name, content in {files!r}.items()}}\n"
-    code = TOWN.replace("    signed =", brought + "    signed =").replace("kinds = (", 'kinds = ("walk.taken", ')
-    walk = """        if steps := record.optional("steps"):
-            data = {"steps": steps.whole(0, 10**6)}
-            return Event(source=self.source, id=name, kind="walk.taken", ref=user, data=data)
-"""
-    return code.replace("        if undo :=", walk + "        if undo :=")
 
 
 class World:
@@ -162,8 +134,8 @@ def test_what_is_new_of_a_kind_is_refused_until_its_connector_is_back(world: Wor
     world.with_connector(ONE).tell("walk.taken", person="hanako", steps=4000)
     town = world.without_connector()
     assert refused(town.hand_in("walk.taken", "w2", person="hanako", steps=1)) == (
-        "walk.taken: facts of this kind are only read here now: the connector that brings it is not installed, or does "
-        "not load; see: hub connectors list (R8)"
+        "walk.taken: facts of this kind are only read here now: the connector that brings it is not installed, does "
+        "not load, or has another file of the same version; see: hub connectors list (R8)"
     )
     assert town.hand_in("safety.answered", person="hanako", status="safe").status == "accepted"
     town = world.with_connector(ONE)

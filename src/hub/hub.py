@@ -85,9 +85,9 @@ class Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
         master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
-        database, which is made where there is none. retention_policy: gives it, by the kinds of which there are schemas,
-        those too whose connector is gone. plugins: the connectors, with what was set for each. durable: False for a hub
-        that is thrown away. Raises Misuse.
+        database, which is made where there is none. retention_policy: makes it of the schemas that are here, those too
+        whose connector is gone. plugins: the connectors, with what was set for each. durable: False for a hub that is
+        thrown away. Raises Misuse.
         """
         path = Path(parse_url(url).database or "")
         plugins = plugins or Plugins()

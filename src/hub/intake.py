@@ -71,8 +71,8 @@ UNKNOWN_PERSON = "no such person is enrolled"
 NOT_LINKED_ANY_MORE = "this id is not linked to a person any more; send nothing under it until it is linked again"
 
 ONLY_READ = (
-    "facts of this kind are only read here now: the connector that brings it is not installed, or does not load; "
-    "see: hub connectors list"
+    "facts of this kind are only read here now: the connector that brings it is not installed, does not load, or has "
+    "another file of the same version; see: hub connectors list"
 )
 
 

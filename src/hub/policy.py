@@ -181,7 +181,7 @@ def _grant(event: ConsentGranted, position: Position, recorded_at: datetime) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KindTerms:
-    """What was said when a kind was introduced. schema, schema_sha256: the version that was then the newest, its file."""
+    """What was said when a kind was introduced. schema, schema_sha256: the version of then, and its file's hash."""
 
     position: Position
     introduced_at: datetime

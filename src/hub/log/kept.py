@@ -84,8 +84,8 @@ class Kept:
         known = introduced if before is None else _sha256(before)
         if known not in (None, _sha256(content)):
             raise Refused(
-                f"the connector's {file_name(topic)} is not the file by which this kind came into use here: install the "
-                "connector that has it; what is to change belongs into a new version",
+                f"the connector's {file_name(topic)} is not the file by which this kind came into use here: install the"
+                " connector that has it; what is to change belongs into a new version",
                 rule="R8",
                 kind=kind,
             )

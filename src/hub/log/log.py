@@ -6,7 +6,7 @@ the topic is `<kind>.<version>`, the originator an event's identity (source + id
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -80,7 +80,8 @@ class Log(Application[UUID]):
         self.entries = Recorder(engine, clock)
         self.entries.create_tables()
         self.kept = Kept(self.entries, keyring)
-        self._installed, self._changed = schemas, frozenset[str]()
+        self._installed = schemas
+        self._changed: Set[str] = frozenset()
         self.schemas = schemas
         """The schemas that are installed and, for reading alone, those that are kept."""
         self.learn()
