@@ -209,8 +209,8 @@ def test_a_page_whose_refused_records_would_push_out_others_stops_its_source_and
         assert (done.pages, done.refused, len(items)) == (3, 3, 3)
         assert done.error == (
             "stopped before a page: the quarantine has no room for what is refused of it, first: safety.answered: "
-            "status: is none of safe, injured, need_help, unknown. Mend that, or make room (hub quarantine drop --source "
-            "village); then it goes on by itself"
+            "status: is none of safe, injured, need_help, unknown. Mend that, or make room "
+            "(hub quarantine drop --source village); then it goes on by itself"
         )
         assert town.hub.polling.ask("village").error == done.error
         assert [item.item for item in town.hub.quarantine.items()] == items, "nothing was pushed out"

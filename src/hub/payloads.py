@@ -135,7 +135,7 @@ class Payloads:
         What comes again pushes out nothing: by pages that follow each other, a backlog would push out itself.
         """
         many = len(refusals) > MOST_OF_A_SOURCE
-        if delivery.comes_again and (many or not self._quarantine.has_room(refusals)):
+        if delivery.comes_again and not self._quarantine.has_room(refusals):
             return {"lost": True, "full": not many}
         if refusals:
             self._quarantine.keep(refusals[:MOST_OF_A_SOURCE])
