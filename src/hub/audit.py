@@ -36,6 +36,7 @@ from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
 from hub.waiting import Waiting
 
 AUDITED = "view.audited"
+INTRODUCED = "kind.introduced"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -328,6 +329,7 @@ class Audit:
             verified = verifying.log()
             rows = verifying.views() if views else 0
         self._check_keys()
+        self._log.kept.check(verified.introduced)
         return Verified(
             size=verified.tree.size,
             root=verified.tree.root(),
@@ -498,6 +500,7 @@ class _Verifying:
         self.opened = self.erased = self.ended = self.disclosures = 0
         self._identities = self._chunks = 0
         self._erased: set[int] = set()
+        self.introduced: dict[str, str] = {}
 
     def log(self) -> _Verifying:
         """Positions, times, leaves, root, identities, payloads and chunks."""
@@ -548,6 +551,8 @@ class _Verifying:
 
     def _entry(self, row: Any, entry: Entry) -> None:
         self.opened += 1
+        if entry.event.kind == INTRODUCED and entry.event.data["schema"] and entry.event.data["schema_sha256"]:
+            self.introduced[entry.event.data["schema"]] = entry.event.data["schema_sha256"]
         if self._log.identify(entry.event) != row.identity:
             raise Tampered("the event's identity is not its own", position=row.position)
         if entry.event.kind == DISCLOSED:
@@ -574,9 +579,10 @@ class _Verifying:
             self.erased += 1
 
     def _head(self, last: int) -> None:
-        head, *others = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all() or [None]
-        if head is None:
+        rows = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
+        if not rows:
             raise Tampered("the log has lost its head")
+        head, *others = rows
         if others:
             raise Tampered("the log has more than one head")
         if (head.position, head.recorded_us) != (self.tree.size, last if self.tree.size else head.recorded_us):

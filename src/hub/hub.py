@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from hub.citizen import Citizen
 from hub.commits import Commits
 from hub.directory import Directory
 from hub.disclosure import Disclosure
-from hub.errors import Misuse
+from hub.errors import Misuse, Refused
 from hub.events import Event
 from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
@@ -81,7 +82,7 @@ class Hub:
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
-        retention_policy: RetentionPolicy | None = None,
+        retention_policy: Callable[[Schemas], RetentionPolicy] | None = None,
         plugins: Plugins | None = None,
         durable: bool = True,
     ) -> Hub:
@@ -89,7 +90,8 @@ class Hub:
 
         keys_url: where the keys are; without it, beside the log. folder: for the files of a hub whose log is on a
         server. master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
-        database, which is made where there is none. plugins: the connectors, with what was set for each. durable:
+        database, which is made where there is none. retention_policy: makes it of the schemas that are here, those
+        too whose connector is gone. plugins: the connectors, with what was set for each. durable:
         False for a hub that is thrown away. Raises Misuse.
         """
         at = place(url, keys_url, folder or Path("hub-data"))
@@ -123,7 +125,7 @@ class Hub:
             records=Records(log, views, traces),
             citizen=Citizen(log, views, traces),
             quarantine=quarantine,
-            retention=Retention(log, views, retention_policy or default_retention(schemas)),
+            retention=Retention(log, views, (retention_policy or default_retention)(log.schemas)),
             waiting=waiting,
             linking=linking,
             plugins=plugins,
@@ -131,10 +133,29 @@ class Hub:
             polling=Polling(log, payloads, plugins),
             engines=(engine, keys),
         )
+        hub._keep_schemas()
         hub._finish_erasures()
         hub.retention.finish()
         linking.finish()
         return hub
+
+    def _keep_schemas(self) -> None:
+        """Keep the files of kinds that connectors bring and that are in use here, if they are those of their facts.
+
+        What is not kept here is so with its first fact; this is for facts from before, and for older versions.
+        """
+        kept = self.log.kept.topics()
+        missing = [kind for kind in self.log.schemas.brought if kind.topic not in kept]
+        if not missing:
+            return
+        with self.log.entries.snapshot() as (connection, end):
+            kinds = self.views.at(connection, end.position).city.kinds
+        missing = [kind for kind in missing if kind.name in kinds]
+        if missing:
+            with self.log.entries.maintaining() as connection:
+                for kind in missing:
+                    with suppress(Refused):  # intake tells of it, with each fact
+                        self.log.kept.hold(connection, self.log.schemas, kind.topic, kinds[kind.name])
 
     def _finish_erasures(self) -> None:
         """Destroy the keys of those whose erasure was recorded just before the hub was stopped (R15).
@@ -187,10 +208,10 @@ class Hub:
 
 
 def introductions(schemas: Schemas) -> list[Event]:
-    """`kind.introduced` for every fact kind that has a schema, with what the schema says of it."""
+    """`kind.introduced` for every fact kind that can be written here, with what its schema says of it."""
     events = []
-    for kind in schemas:
-        if kind.category == "fact":
+    for name in [kind.name for kind in schemas if kind.category == "fact"]:
+        if (kind := schemas.writing(name)) is not None:
             data = {
                 "kind": kind.name,
                 "ttl_s": kind.ttl_s,

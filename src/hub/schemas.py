@@ -20,7 +20,8 @@ from typing import Any, Literal
 from hub.codec import Decode, Encode, compile_schema
 from hub.errors import Misuse, PayloadError
 
-_FILE = re.compile(r"(?P<kind>[a-z_]+(?:\.[a-z_]+)?)\.(?P<version>\d+)\.avsc")
+_SUFFIX = ".avsc"
+_FILE = re.compile(r"(?P<kind>[a-z_]+(?:\.[a-z_]+)?)\.(?P<version>[1-9]\d*)\.avsc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +69,25 @@ class Kind:
 class Schemas:
     """The kinds that this hub has schemas of, every version of each."""
 
-    def __init__(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """files: name and content of each schema file. Raises Misuse for a file that is none."""
+    def __init__(
+        self, files: Iterable[tuple[str, bytes]], *, brought: Iterable[str] = (), only_read: Iterable[str] = ()
+    ) -> None:
+        """files: name and content of each schema file. Raises Misuse for a file that is none.
+
+        brought: the files that a connector brought. only_read: those that are known from the log's side alone.
+        """
         self._files = dict(files)
+        self._brought, self._only_read = frozenset(brought), frozenset(only_read)
         self._versions: dict[str, dict[int, Kind]] = {}
         for name, content in self._files.items():
             kind = _read(name, content)
             self._versions.setdefault(kind.name, {})[kind.version] = kind
         self._newest = {name: found[max(found)] for name, found in self._versions.items()}
+        self._writing = {
+            name: found[max(versions)]
+            for name, found in self._versions.items()
+            if (versions := [number for number, kind in found.items() if file_name(kind.topic) not in self._only_read])
+        }
 
     def extended(self, files: Iterable[tuple[str, bytes]]) -> Schemas:
         """These and the facts of a connector's own files. Raises Misuse for one that is none, or that is another's."""
@@ -88,7 +100,31 @@ class Schemas:
                 raise Misuse(f"{name}: a connector brings kinds of facts only")
             if self._files.get(name, content) != content or (kind.name in self._newest and name not in self._files):
                 raise Misuse(f"{name}: this kind is the hub's own already")
-        return Schemas((self._files | added).items())
+        brought = self._brought | (added.keys() - self._files.keys())
+        return Schemas((self._files | added).items(), brought=brought, only_read=self._only_read)
+
+    def reading(self, kept: Mapping[str, bytes]) -> Schemas:
+        """These and, for reading alone, files that are kept by topic; where one differs from ours, it is read by."""
+        files = {file_name(topic): content for topic, content in kept.items()}
+        others = {name: content for name, content in files.items() if self._files.get(name) != content}
+        if not others:
+            return self
+        brought = self._brought - others.keys()
+        return Schemas((self._files | others).items(), brought=brought, only_read=self._only_read | others.keys())
+
+    @property
+    def brought(self) -> list[Kind]:
+        """Every version of a kind that a connector brought and that is here now, by topic."""
+        found = [self.topic(name.removesuffix(_SUFFIX)) for name in self._brought]
+        return sorted(found, key=lambda kind: kind.topic)
+
+    def is_brought(self, kind: Kind) -> bool:
+        """Whether a connector brought this version."""
+        return file_name(kind.topic) in self._brought
+
+    def file(self, topic: str) -> bytes:
+        """The content of a version's file."""
+        return self._files[file_name(topic)]
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(sorted(self._newest.values(), key=lambda kind: kind.name))
@@ -96,6 +132,10 @@ class Schemas:
     def newest(self, name: str) -> Kind | None:
         """The newest version of the kind called `name`; None where no schema says what it is."""
         return self._newest.get(name)
+
+    def writing(self, name: str) -> Kind | None:
+        """The version by which new facts are written; None where none is here but for reading."""
+        return self._writing.get(name)
 
     def kind(self, name: str) -> Kind:
         """The newest version of a kind that the hub cannot be without. Raises Misuse where its schema is missing."""
@@ -109,6 +149,10 @@ class Schemas:
         name, _, version = topic.rpartition(".")
         return self._versions[name][int(version)]
 
+    def knows(self, topic: str) -> bool:
+        """Whether there is a schema of this version."""
+        return file_name(topic) in self._files
+
     def decode(self, topic: str, encoded: bytes) -> dict[str, Any]:
         """The record of `topic` as its newest version reads it: fields that came later have their default."""
         written = self.topic(topic)
@@ -117,6 +161,11 @@ class Schemas:
         if written is newest:
             return record
         return {f["name"]: record.get(f["name"], f.get("default")) for f in newest.schema["fields"]}
+
+
+def file_name(topic: str) -> str:
+    """The name of the file of one version of a kind."""
+    return topic + _SUFFIX
 
 
 @cache

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,16 +91,17 @@ def _policy(path: str | None) -> Any:
 
 
 def _retention(path: str | None) -> Any:
+    """What gives the retention policy, once the kinds are known: connectors bring some."""
     from hub import retention
     from hub.errors import Misuse
-    from hub.schemas import packaged
 
     if path is None:
         return None
     try:
-        return retention.load(Path(path).read_bytes(), packaged())
+        text = Path(path).read_bytes()
     except OSError:
         raise Misuse(f"{RETENTION} names no file that can be read") from None
+    return partial(retention.load, text)
 
 
 def connectors(path: str | None = None) -> Plugins:
