@@ -22,7 +22,7 @@ from hub.errors import Misuse, PayloadError
 from hub.events import Event
 from hub.plugins import Plugins
 from hub.registry import Registry, schema_id
-from hub.schemas import Schemas, packaged
+from hub.schemas import packaged
 
 JST = timezone(timedelta(hours=9))
 SAID = {
@@ -99,15 +99,15 @@ def test_headers_that_are_no_event_are_told_by_path(headers: list[tuple[str, byt
 
 @pytest.mark.parametrize("kind", packaged().every(), ids=lambda kind: kind.topic)
 def test_each_version_has_an_id_that_leads_back_to_it(registry: Registry, kind: Any) -> None:
-    id = registry.id_of(kind.topic)
-    found = registry.by_id(id)
+    number = registry.id_of(kind.topic)
+    found = registry.by_id(number)
     assert found is not None
-    assert 0 < id < 2**31
+    assert 0 < number < 2**31
     assert found.kind is kind
     assert json.loads(found.text) == kind.schema
     assert registry.versions(f"{kind.name}-value")[kind.version] is found
     assert registry.lookup(f"{kind.name}-value", json.dumps(kind.schema, indent=3)) is found
-    assert (f"{kind.name}-value", kind.version) in registry.places(id)
+    assert (f"{kind.name}-value", kind.version) in registry.places(number)
 
 
 def test_ids_are_the_same_in_every_process_and_for_ever(registry: Registry) -> None:
