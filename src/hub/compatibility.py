@@ -146,6 +146,8 @@ def _defaults(schema: Any, path: str, named: dict[str, Any]) -> Found:
             yield from _defaults(values, f"{path}{{}}", named)
         case {"type": dict() | list() as inner}:
             yield from _defaults(inner, path, named)
+        case _:
+            pass
 
 
 def _misfit(default: Any, schema: Any, codec: tuple[Encode, Decode]) -> str:
@@ -167,7 +169,8 @@ def breaks(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[tuple[str, st
     found = [*_of_the_kind(new, old), *_differs(_whole(new, {}), _whole(old, {}), "")]
     if not found:
         try:
-            judged = ReaderWriterCompatibilityChecker().get_compatibility(_parsed(new), _parsed(old))
+            checker: Any = ReaderWriterCompatibilityChecker  # untyped
+            judged = checker().get_compatibility(_parsed(new), _parsed(old))
         except avro.errors.AvroException as error:
             return [("", f"is no Avro schema: {error}")]
         if judged.compatibility is not SchemaCompatibilityType.compatible:
@@ -289,13 +292,14 @@ def _meaning(new: Mapping[str, Any], old: Mapping[str, Any], path: str) -> Found
             was, now = _said(old.get(prop)), _said(new.get(prop))
             yield path, f"{prop} was {was} and is {now}: the same bytes would be read as another value"
             return
-    was, now = old.get("format"), new.get("format")
-    if was == now or (was, now) in _LOOSER:
+    pair = old.get("format"), new.get("format")
+    told = f"format was {_said(pair[0])} and is {_said(pair[1])}"
+    if pair[0] == pair[1] or pair in _LOOSER:
         return
-    if "decimal" in (was, now):
-        yield path, f"format was {_said(was)} and is {_said(now)}: the same bytes would be a number here, a text there"
-    elif now is not None:
-        yield path, f"format was {_said(was)} and is {_said(now)}: values that were taken till now do not have it"
+    if "decimal" in pair:
+        yield path, f"{told}: the same bytes would be a number here, a text there"
+    elif pair[1] is not None:
+        yield path, f"{told}: values that were taken till now do not have it"
 
 
 def _symbols(new: Mapping[str, Any], old: Mapping[str, Any], path: str) -> Found:
