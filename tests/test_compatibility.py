@@ -266,6 +266,12 @@ def test_a_version_that_is_wrong_by_itself_is_refused(change: Change, path: str,
     assert words in reason
 
 
+def test_the_official_library_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.compatibility._differs", lambda new, old, path: [])
+    [(_, reason)] = breaks(second(sets("turns", type="int")), FIRST)
+    assert reason.startswith("Avro says: ")
+
+
 def files(*schemas: dict[str, Any]) -> dict[str, bytes]:
     return {f"well.tested.{schema['version']}.avsc": json.dumps(schema).encode() for schema in schemas}
 
@@ -301,6 +307,8 @@ def test_a_released_file_that_is_changed_or_gone_is_refused_with_the_field() -> 
 def test_a_gap_between_versions_and_a_file_that_is_none_are_told() -> None:
     [gap] = check(files(FIRST, second(says(version=3))), {})
     assert gap == Finding(file="well.tested.3.avsc", path="", reason="comes after version 2, of which there is no file")
+    beyond_the_gap = check(files(FIRST, second(lambda schema: (removes("note")(schema), says(version=3)(schema)))), {})
+    assert [found.path for found in beyond_the_gap] == ["", "note"]
     [broken] = check({"well.tested.1.avsc": b"{"}, {})
     assert (broken.file, broken.path) == ("well.tested.1.avsc", "")
 
