@@ -25,6 +25,14 @@ Change = Callable[[dict[str, Any]], Any]
 
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+
+LATER = {"name": "later", "type": "string", "default": "any"}
+
+
+def inner(name: str, *more: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": "value", "type": "int"}, *more]}
+
+
 GRADE = {"type": "enum", "name": "Grade", "symbols": ["low", "high"]}
 FIRST: dict[str, Any] = {
     "type": "record",
@@ -48,6 +56,8 @@ FIRST: dict[str, Any] = {
         {"name": "turns", "type": "long", "default": 0},
         {"name": "areas", "type": {"type": "array", "items": {"type": "string", "format": "area-code"}}},
         {"name": "counts", "type": {"type": "map", "values": "int"}},
+        {"name": "samples", "type": {"type": "array", "items": inner("Sample")}},
+        {"name": "spots", "type": {"type": "map", "values": inner("Spot")}},
         {
             "name": "by",
             "type": [
@@ -175,6 +185,14 @@ HARMLESS: list[tuple[str, Change]] = [
             {"name": "role", "type": "string", "default": "any"}
         ),
     ),
+    (
+        "a field of items with a default",
+        lambda schema: field(schema, "samples")["type"]["items"]["fields"].append(LATER),
+    ),
+    (
+        "a field of values with a default",
+        lambda schema: field(schema, "spots")["type"]["values"]["fields"].append(LATER),
+    ),
     ("a wider number", sets("depth_m", type="long")),
     ("a number with a fraction", sets("depth_m", type="double")),
     ("may be left out", sets("depth_m", type=["null", "int"])),
@@ -194,6 +212,10 @@ HARMLESS: list[tuple[str, Change]] = [
 ]
 ONCE = {"well": "w1", "depth_m": 3, "at": 5, "cost": b"\x01", "ratio": "0.5", "grade": "high", "turns": 2}
 ONCE |= {"note": None, "areas": ["07202"], "counts": {"a": 1}, "by": {"name": "hanako"}}
+ONCE |= {"samples": [{"value": 1}], "spots": {"a": {"value": 2}}}
+
+
+SAID = ("note", "grade", "turns", "by", "samples", "spots")
 
 
 def official(new: dict[str, Any], old: dict[str, Any]) -> bool:
@@ -235,9 +257,7 @@ def test_what_breaks_nothing_passes_and_reads_the_bytes_of_before(_: str, change
     schemas = Schemas([(f"well.tested.{s['version']}.avsc", json.dumps(s).encode()) for s in (FIRST, new)])
     ours = schemas.decode("well.tested.1", out.getvalue())
     assert set(ours) == set(read)
-    assert {name: read[name] for name in ("note", "grade", "turns", "by")} == {
-        name: ours[name] for name in ("note", "grade", "turns", "by")
-    }
+    assert {name: read[name] for name in SAID} == {name: ours[name] for name in SAID}
 
 
 def _plain(schema: dict[str, Any]) -> Any:
