@@ -49,6 +49,11 @@ class Kind:
         """Name of the kind's version in the log."""
         return f"{self.name}.{self.version}"
 
+    @property
+    def record(self) -> str:
+        """Full name of its record, as Avro has it: `hub.LocationReported`."""
+        return ".".join(filter(None, (self.schema.get("namespace"), self.schema["name"])))
+
     def encode(self, data: Mapping[str, Any]) -> bytes:
         """The Avro bytes of `data`, which is as on the wire. Raises PayloadError with the field's path."""
         out = bytearray()
@@ -129,6 +134,10 @@ class Schemas:
     def __iter__(self) -> Iterator[Kind]:
         return iter(sorted(self._newest.values(), key=lambda kind: kind.name))
 
+    def every(self) -> list[Kind]:
+        """Every version of every kind, by name and version."""
+        return [found[version] for _, found in sorted(self._versions.items()) for version in sorted(found)]
+
     def newest(self, name: str) -> Kind | None:
         """The newest version of the kind called `name`; None where no schema says what it is."""
         return self._newest.get(name)
@@ -160,7 +169,32 @@ class Schemas:
         record = written.decode(encoded)
         if written is newest:
             return record
-        return {f["name"]: record.get(f["name"], f.get("default")) for f in newest.schema["fields"]}
+        found: dict[str, Any] = _filled(newest.schema, record)
+        return found
+
+
+def _filled(schema: Any, value: Any) -> Any:
+    """What an earlier version wrote, with the defaults of the fields that came since, in inner records too."""
+    match schema, value:
+        case {"type": "record", "fields": fields}, dict():
+            return {
+                f["name"]: _filled(f["type"], value[f["name"]]) if f["name"] in value else f.get("default")
+                for f in fields
+            }
+        case {"type": "array", "items": items}, list():
+            return [_filled(items, item) for item in value]
+        case {"type": "map", "values": values}, dict():
+            return {name: _filled(values, item) for name, item in value.items()}
+        case {"type": dict() | list() as inner}, _:
+            return _filled(inner, value)
+        case list(), dict() | list():
+            return _filled(next((b for b in schema if isinstance(b, dict) and _holds(b, value)), None), value)
+        case _:
+            return value
+
+
+def _holds(branch: Mapping[str, Any], value: Any) -> bool:
+    return branch["type"] in (("array",) if isinstance(value, list) else ("record", "map"))
 
 
 def file_name(topic: str) -> str:
@@ -171,9 +205,13 @@ def file_name(topic: str) -> str:
 @cache
 def packaged() -> Schemas:
     """The schemas that ship with the hub."""
+    return Schemas((path.name, path.read_bytes()) for path in sorted(folder().glob("*.avsc")))
+
+
+def folder() -> Path:
+    """Where the schemas lie that ship with the hub."""
     inside = Path(__file__).parent / "avro"
-    folder = inside if inside.is_dir() else Path(__file__).parents[2] / "schemas" / "avro"
-    return Schemas((path.name, path.read_bytes()) for path in sorted(folder.glob("*.avsc")))
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "schemas" / "avro"
 
 
 @cache
