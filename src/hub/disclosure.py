@@ -58,7 +58,8 @@ class Query:
 
     persons: only these, each named by `Disclosure.name_of`; None for everyone. area: only those whom a
     location that is shown, at the level at which it is shown, places in it. history: every visible item,
-    not only the newest of each kind. limit: persons on a page. cursor: `next` of the page before.
+    not only the newest of each kind, where what has ended by itself keeps its place (R11). limit: persons on a
+    page. cursor: `next` of the page before.
     """
 
     recipient: str

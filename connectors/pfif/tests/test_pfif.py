@@ -205,7 +205,9 @@ def test_a_note_ends_with_its_person_s_record() -> None:
     assert "expires_at" not in endless.data
     assert only(document(note(), record)) == event, "at the top of a payload that knows the record too"
     assert only(document(note(), record, version=2)) == endless
-    other = person(full_name="太郎", person_record_id="registry.example/person.taro", expiry_date="2026-06-20T00:00:00Z")
+    other = person(
+        full_name="太郎", person_record_id="registry.example/person.taro", expiry_date="2026-06-20T00:00:00Z"
+    )
     assert only(document(note(), other)) == endless
 
 

@@ -15,7 +15,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Table, delete, insert, literal, select, true, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Table,
+    delete,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
 
 from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
