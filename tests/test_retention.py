@@ -154,7 +154,7 @@ def test_no_view_tells_any_more_when_it_happened_or_whether_it_was_a_drill(past:
     rows = [row for row in past.views()["fact"] if row[5] == LOST]
     assert len({row[4] for row in rows}) == JUNES.entries + 1, "and the transport"
     with past.hub.log.entries.snapshot() as (connection, _):
-        for person, _, exercise, effective_us, position, _, _ in rows:
+        for person, _, exercise, effective_us, position, *_ in rows:
             entry = past.hub.log.read(connection, [position])[position]
             assert isinstance(entry, Closed)
             assert entry.subject == person

@@ -3,7 +3,7 @@
 A kind's schema is `schemas/avro/<kind>.<version>.avsc`, and `<kind>.<version>` is also the topic in the
 log. A released file never changes. Beyond Avro, a schema says of a kind its `category`, whom it is
 `about`, `ttl_s`, `latest_by`, `roster`, and of a field whether it remains at precision `summary` (R9a);
-of a string its `format`.
+of a string its `format`. A field `expires_at` of a fact about a person is the fact's own end (R11), and a timestamp.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from typing import Any, Literal
 from hub.codec import Decode, Encode, compile_schema
 from hub.errors import Misuse, PayloadError
 
+ENDS = "expires_at"
+"""The field of a fact's payload that says when the fact ends by itself (R11)."""
+
+_TIME = {"type": "long", "logicalType": "timestamp-micros"}
 _SUFFIX = ".avsc"
 _FILE = re.compile(r"(?P<kind>[a-z_]+(?:\.[a-z_]+)?)\.(?P<version>[1-9]\d*)\.avsc")
 
@@ -28,7 +32,8 @@ _FILE = re.compile(r"(?P<kind>[a-z_]+(?:\.[a-z_]+)?)\.(?P<version>[1-9]\d*)\.avs
 class Kind:
     """One version of a kind: what its schema file says, and its compiled codec.
 
-    about: whom its events are about. summary: the fields that remain at level `summary`.
+    about: whom its events are about. summary: the fields that remain at level `summary`. ends: whether a fact of
+    it may carry its own end.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Kind:
     latest_by: tuple[str, ...]
     roster: bool
     summary: frozenset[str]
+    ends: bool
     sha256: str
     schema: Mapping[str, Any] = field(repr=False)
     _encode: Encode = field(repr=False)
@@ -232,6 +238,7 @@ def _read(name: str, content: bytes) -> Kind:
             latest_by=tuple(schema.get("latest_by", ())),
             roster=schema.get("roster", False),
             summary=frozenset(f["name"] for f in schema["fields"] if f.get("summary")),
+            ends=(schema["category"], schema["about"]) == ("fact", "person") and _ends(schema),
             sha256=hashlib.sha256(content).hexdigest(),
             schema=schema,
             _encode=encode,
@@ -239,3 +246,11 @@ def _read(name: str, content: bytes) -> Kind:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Misuse(f"{name}: {type(error).__name__}: {error}") from None
+
+
+def _ends(schema: Mapping[str, Any]) -> bool:
+    """Whether facts may carry their own end. Raises ValueError where the field is no time: it could not be kept."""
+    found = [f["type"] for f in schema["fields"] if f["name"] == ENDS]
+    if found and found[0] not in (_TIME, ["null", _TIME]):
+        raise ValueError(f"{ENDS} is when a fact ends (R11), and a timestamp-micros")
+    return bool(found)
