@@ -615,9 +615,12 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: a look, not a figure.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say what costs what.")] = False,
     connectors: Annotated[bool, typer.Option("--connectors", help="The connectors alone.")] = False,
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="URL", help="On this PostgreSQL, in schemas that are dropped.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, each figure beside its floor."""
     from hub.bench import run
 
-    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors)
+    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors, database=database)
