@@ -67,6 +67,11 @@ GET    /v1/recipients                            any    any     any     any     
 GET    /v1/recipients/{recipient}                any    any     any     any     any      any
 PUT    /v1/recipients/{recipient}                -      -       -       -       any      -
 DELETE /v1/recipients/{recipient}                -      -       -       -       any      -
+GET    /v1/recipients/{recipient}/streams        -      own     -       -       any      any
+GET    /v1/recipients/{recipient}/streams/{stream} -    own     -       -       any      any
+PUT    /v1/recipients/{recipient}/streams/{stream} -    -       -       -       any      -
+DELETE /v1/recipients/{recipient}/streams/{stream} -    -       -       -       any      -
+GET    /v1/recipients/{recipient}/keys/{key}     -      own     -       -       -        -
 GET    /v1/kinds                                 any    any     any     any     any      any
 POST   /v1/kinds                                 -      -       -       -       any      -
 GET    /v1/places                                any    any     any     any     any      any
@@ -108,6 +113,8 @@ kind.introduced         -      -       -       -       any      -
 area.introduced         -      -       -       -       any      -
 recipient.registered    -      -       -       -       any      -
 recipient.retired       -      -       -       -       any      -
+stream.registered       -      -       -       -       any      -
+stream.ended            -      -       -       -       any      -
 person.enrolled         -      -       own     -       any      -
 person.moved            -      -       own     -       any      -
 person.erased           -      -       own     -       any      -
