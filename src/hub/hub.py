@@ -34,6 +34,7 @@ from hub.plugins import Plugins
 from hub.polling import Polling
 from hub.quarantine import Quarantine
 from hub.records import Records
+from hub.relayed import Relayed
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.traces import Traces
@@ -66,6 +67,7 @@ class Hub:
     plugins: Plugins
     payloads: Payloads
     polling: Polling
+    relayed: Relayed
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -123,6 +125,7 @@ class Hub:
             plugins=plugins,
             payloads=payloads,
             polling=Polling(log, payloads, plugins),
+            relayed=Relayed(log),
             engines=(engine, keys),
         )
         hub._finish_erasures()
