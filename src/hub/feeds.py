@@ -216,14 +216,15 @@ class Feeds:
         """Have at most `limit` persons told again of whom no message after `number` spoke; how many."""
         ticket = self._ticket(query, since)
         told = (held.c.feed == ticket.feed) & held.c.digest.is_not(None) & (held.c.digest != _TOLD)
+        some = select(held.c.person).where(told, held.c.sequence <= number).order_by(held.c.person).limit(limit)
+        with self._log.entries.snapshot() as (connection, _):
+            if connection.scalar(some.limit(1)) is None:
+                return 0
         with self._log.entries.maintaining() as connection:
-            some = select(held.c.person).where(told, held.c.sequence <= number).order_by(held.c.person).limit(limit)
             persons = list(connection.scalars(some))
             for at in range(0, len(persons), 500):
                 part = (held.c.feed == ticket.feed) & held.c.person.in_(persons[at : at + 500])
                 connection.execute(update(held).where(part).values(digest=_TOLD, next_us=0))
-        if persons:
-            self._looked.pop(ticket.feed, None)
         return len(persons)
 
     def drop(self, name: str) -> None:
@@ -326,9 +327,9 @@ class Feeds:
         for at in range(0, len(persons), 500):
             part = held.c.person.in_(persons[at : at + 500])
             connection.execute(delete(held).where(held.c.feed == name, part))
-        kept = [row for row in rows if row["digest"] is not None or row["sequence"] or row["next_us"] != FOREVER]
-        if kept:
-            connection.execute(insert(held), kept)
+        standing = [row for row in rows if row["digest"] is not None or row["sequence"] or row["next_us"] != FOREVER]
+        if standing:
+            connection.execute(insert(held), standing)
         # who was taken back so long ago that no token that is still taken is older
         told = (held.c.feed == name) & held.c.digest.is_(None) & (held.c.next_us == FOREVER)
         connection.execute(delete(held).where(told, held.c.sequence < after.sequence - RETOLD))
@@ -338,7 +339,8 @@ class Feeds:
         old = now_us - micros(EPOCH + KEPT)
         loose = feed.c.feed.not_in(select(kept_feed.c.feed))
         gone = list(connection.scalars(select(feed.c.feed).where(loose, feed.c.used_us < old)))
-        more = (connection.scalar(select(func.count()).select_from(feed).where(loose)) or 0) - len(gone) - MOST_FEEDS + 1
+        count = connection.scalar(select(func.count()).select_from(feed).where(loose)) or 0
+        more = count - len(gone) - MOST_FEEDS + 1
         if more > 0:
             oldest = select(feed.c.feed).where(loose, feed.c.feed.not_in(gone)).order_by(feed.c.used_us).limit(more)
             gone += list(connection.scalars(oldest))
@@ -433,12 +435,14 @@ class _Planning:
 
     def _everyone(self) -> list[int]:
         """All who could be shown, and all of whom the feed keeps a row."""
+        rows = select(held.c.person).where(held.c.feed == self._ticket.feed)
+        if self._ticket.closes:
+            shown = held.c.digest.is_not(None) | (held.c.sequence > self._ticket.number)
+            return sorted(self._connection.scalars(rows.where(shown)))
         moment = Moment(position=Position(self._standing.position), time=self._time)
         reading = Reading(self._standing.city, self._query.ask, moment)
-        none = self._ticket.closes
-        candidates = set() if none else set(self._disclosure.candidates(self._standing, reading, self._query))
-        rows = self._connection.scalars(select(held.c.person).where(held.c.feed == self._ticket.feed))
-        return sorted(candidates | set(rows))
+        candidates = set(self._disclosure.candidates(self._standing, reading, self._query))
+        return sorted(candidates | set(self._connection.scalars(rows)))
 
     def _evaluate(self, queue: Sequence[int], number: int, limit: int) -> Sequence[int]:
         """Look at one after the other until the message is full; who is left."""
@@ -474,6 +478,8 @@ class _Planning:
         return {row.person: (row.sequence, row.digest) for row in self._connection.execute(query)}
 
     def _nexts(self, piece: Sequence[int]) -> tuple[dict[int, Policy], dict[int, Place]]:
+        if self._ticket.closes:
+            return {}, {}
         present = [o for o in piece if self._views.persons.enrolled_by(o, self._standing.position)]
         return self._standing.policies(present), self._standing.places(present)
 

@@ -26,6 +26,7 @@ from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
 from hub.linking import Linking
 from hub.log.clock import Clock
+from hub.log.content import ContentKeys
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
@@ -68,6 +69,7 @@ class Hub:
     payloads: Payloads
     polling: Polling
     relayed: Relayed
+    content: ContentKeys
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -104,6 +106,8 @@ class Hub:
         linking = Linking(log, intake, waiting, quarantine)
         payloads = Payloads(intake, quarantine)
         commits.erase, commits.link = linking.severed, linking.linked
+        content = ContentKeys(keyring)
+        commits.retire = content.retire
         disclosure = Disclosure(log, views, commits)
         traces = Traces(log, views, disclosure)
         hub = cls(
@@ -126,9 +130,11 @@ class Hub:
             payloads=payloads,
             polling=Polling(log, payloads, plugins),
             relayed=Relayed(log),
+            content=content,
             engines=(engine, keys),
         )
         hub._finish_erasures()
+        hub._finish_retirements()
         hub.retention.finish()
         linking.finish()
         return hub
@@ -148,6 +154,13 @@ class Hub:
             if kind == "person.erased" and entry.subject == left[position]:
                 self.log.keyring.erase(left[position])
         self.quarantine.erase(digests)
+
+    def _finish_retirements(self) -> None:
+        """Destroy the content keys of recipients whose retirement was recorded just before the hub was stopped."""
+        with self.log.entries.snapshot() as (connection, end):
+            recipients = self.views.at(connection, end.position).city.recipients.values()
+        self.content.retire(found.id for found in recipients if found.retired)
+        self.content.end(self.log.clock.now())
 
     @property
     def empty(self) -> bool:

@@ -67,6 +67,18 @@ parked_key = Table(
     Column("item", String, primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
+content_key = Table(
+    "content_key",
+    metadata,
+    Column("recipient", LargeBinary(16), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String, nullable=False, unique=True),
+    Column("created_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""See hub.log.content. recipient: a keyed digest."""
+
 hub_key = Table(
     "hub_key",
     metadata,
@@ -137,6 +149,19 @@ class Keyring:
         self._ciphers: dict[tuple[int, str, int], AESGCM] = {}
         self._index = self._named("index")
         self.create([CITY])
+
+    @property
+    def engine(self) -> Engine:
+        """The database of keys."""
+        return self._engine
+
+    def wrap(self, key: bytes) -> bytes:
+        """A key as it may be stored."""
+        return aes_key_wrap(self._master, key)
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        """A key that `wrap` wrapped. Raises Tampered."""
+        return self._unwrap(wrapped)
 
     def digest(self, namespace: str, *parts: str) -> bytes:
         """16 bytes that stand for `parts` where they must not be readable; equal parts give equal bytes."""
@@ -274,7 +299,7 @@ class Keyring:
         with self._engine.connect() as connection:
             if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all() != ["ok"]:
                 raise Tampered("the file of keys is damaged; restore it from its backup")
-            for table in (person_key, period_key, parked_key, hub_key):
+            for table in (person_key, period_key, parked_key, content_key, hub_key):
                 for wrapped in connection.scalars(select(table.c.wrapped)):
                     self._unwrap(wrapped)
 

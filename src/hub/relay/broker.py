@@ -71,11 +71,12 @@ logging.getLogger("kafka").propagate = False
 class Topic:
     """A topic as it has to be. configs: Kafka's own names. retention_ms: the longest that it may keep messages.
 
-    compacted: whether its `cleanup.policy` holds `compact`.
+    compacted: whether its `cleanup.policy` holds `compact`. partitions: None for as many as the file says.
     """
 
     name: str
     configs: Mapping[str, str]
+    partitions: int | None = None
 
     @property
     def compacted(self) -> bool:
@@ -129,8 +130,8 @@ class Broker:
         topic = self._topic(VIEWS + recipient, "compact,delete", self.settings.topics.views_s, LARGEST_BYTES)
         # without these a segment, and with it what was revoked, stays for a week
         more = {"segment.ms": str(min(int(short_ms), 3_600_000)), "delete.retention.ms": short_ms}
-        more |= {"max.compaction.lag.ms": short_ms, "min.cleanable.dirty.ratio": "0.1"}
-        return Topic(name=topic.name, configs={**topic.configs, **more})
+        more |= {"max.compaction.lag.ms": str(min(int(short_ms), 3_600_000)), "min.cleanable.dirty.ratio": "0.1"}
+        return Topic(name=topic.name, configs={**topic.configs, **more}, partitions=1)
 
     def ingest(self) -> Topic:
         """`hub.ingest`. The broker unpacks what comes, so that its size is that of what was packed."""
@@ -167,10 +168,16 @@ class Broker:
 
     def _create(self, admin: Any, missing: Sequence[Topic]) -> None:
         said = self.settings.topics
-        how = {"num_partitions": said.partitions, "replication_factor": said.replication or -1}
         for topic in missing:
+            partitions = topic.partitions or said.partitions
+            how = {"num_partitions": partitions, "replication_factor": said.replication or -1}
             with suppress(kafka.TopicAlreadyExistsError):  # another process made it in the meantime
                 admin.create_topics({topic.name: {**how, "configs": dict(topic.configs)}}, timeout_ms=ANSWER_MS)
+
+    def check(self) -> None:
+        """Raise Unavailable or Misuse where the broker does not answer."""
+        with told(), _closing(KafkaAdminClient(**self._how())) as admin:
+            admin.list_topics()
 
     def sender(self) -> Sender:
         """Something to send with, for one thread."""

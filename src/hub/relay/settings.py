@@ -40,7 +40,7 @@ class Topics:
     replication: int | None = None
     prefix: str = ""
     events_s: int = 7 * DAY_S
-    views_s: int = 6 * 3600
+    views_s: int = 7 * DAY_S
     ingest_s: int = 7 * DAY_S
     refused_s: int = 30 * DAY_S
 
@@ -166,7 +166,7 @@ class _Reader:
             replication=number("replication", 1, 100) if "replication" in table else None,
             prefix=prefix,
             events_s=number("events_days", 7, 36_500) * DAY_S,
-            views_s=number("views_hours", 6, 7 * 24) * 3600,
+            views_s=int(self._number(table, "views_hours", 7 * 24, 2, 31 * 24, "topics.")) * 3600,
             ingest_s=number("ingest_days", 7, 36_500) * DAY_S,
             refused_s=number("refused_days", 30, 36_500) * DAY_S,
         )

@@ -20,7 +20,21 @@ from starlette.responses import PlainTextResponse, Response
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, citizen, city, events, links, login, operation, persons, quarantine, spec, streams, views
+from hub.web import (
+    audit,
+    citizen,
+    city,
+    events,
+    links,
+    login,
+    operation,
+    persons,
+    quarantine,
+    sending,
+    spec,
+    streams,
+    views,
+)
 from hub.web.access import cells_of
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, Hosts, enter
@@ -94,6 +108,7 @@ def routes(lifespan: Any = None) -> FastAPI:
     citizen.add_routes(app, schemas, PREFIX)
     links.add_routes(app, PREFIX)
     city.add_routes(app, schemas, PREFIX)
+    sending.add_routes(app, schemas, PREFIX)
     app.include_router(_operation())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     for kind in (Problem, HubError, RequestValidationError, HTTPException, Exception):
