@@ -18,9 +18,10 @@ from hub import feeds
 from hub.disclosure import Query
 from hub.hub import Hub
 from hub.log.sealing import content_key
+from hub.policy import City
 from hub.relay.views import AT_ONCE, query_of
 from hub.scenario import World
-from hub.sdk import topic_of
+from hub.sdk import View, topic_of
 from streams import HubKeys, Sending, read, shown, thrice
 from test_feeds import HOUR, grant, shown_now
 
@@ -371,64 +372,76 @@ def test_the_sdk_stands_alone() -> None:
     assert not others & {name.partition(".")[0] for name in modules}
 
 
+class Play:
+    """A world, lines of which some are killed, and consumers; what they show has to be what a view would."""
+
+    def __init__(self, seed: int, world: World) -> None:
+        self.seed, self.world, self.hub = seed, world, world.hub
+        self.rng = Random(f"streams {seed}")
+        self.lines: list[Sending] = []
+        self.early: list[View] = []
+        self.taken: list[int] = []
+
+    @property
+    def city(self) -> City:
+        with self.hub.log.entries.snapshot() as (connection, end):
+            return self.hub.views.at(connection, end.position).city
+
+    def register(self) -> None:
+        """A stream for each recipient and purpose."""
+        for recipient in self.city.recipients.values():
+            for purpose in worlds.PURPOSES[:2] if not recipient.retired else ():
+                keeps_ms = self.rng.choice((6, 24, 168)) * 3_600_000
+                self.lines.append(Sending(self.hub, recipient.id, purpose, keeps_ms=keeps_ms))
+                self.early.append(self.lines[-1].consumer())
+                self.taken.append(0)
+                self.change(self.lines[-1], purpose)
+
+    def change(self, line: Sending, purpose: str) -> None:
+        """Registers it, or its other terms; now and then it ends."""
+        rng, data = self.rng, {"stream": line.stream, "recipient": line.recipient}
+        now = self.world.clock.now()
+        if rng.random() < 0.1:
+            self.world.append(now, "stream.ended", data)
+            return
+        terms = {"purpose": purpose, "history": rng.random() < 0.3, "exercise": rng.random() < 0.1}
+        self.world.append(now, "stream.registered", {**data, **terms})
+
+    def check(self, index: int) -> None:
+        """Some pieces go astray, and the relay is killed; in the end both consumers show what may be seen."""
+        line, rng = self.lines[index], self.rng
+        for _ in range(rng.choice((0, 0, 0, 1, 2))):
+            line.step(arrives=rng.random() < 0.7, stored=rng.random() < 0.5)
+            if rng.random() < 0.5:
+                line.again()
+        line.to_rest()
+        read(self.early[index], thrice(line.sent[self.taken[index] :], rng))
+        self.taken[index] = len(line.sent)
+        found = self.city.streams.get((line.recipient, line.stream))
+        expected = {} if found is None else shown_now(self.hub, query_of(found))
+        assert shown(self.early[index]) == expected, f"seed {self.seed}, {line.line.name}"
+        assert everyone(line) == expected, f"seed {self.seed}, {line.line.name}, from the beginning"
+
+
 def sent_in(seed: int) -> int:
-    """Plays a world before lines that are killed and consumers that are given all thrice; how much was sent."""
-    rng = Random(f"streams {seed}")
+    """Plays a world before streams; how many persons were sent."""
     with World.fresh() as world:
-        hub = world.hub
-        lines: list[Sending] = []
-        early: list[Any] = []
-        read_to: list[int] = []
-        for number, step in enumerate(worlds.world(9000 + seed, length=80)):
-            if "kind" not in step:
+        play = Play(seed, world)
+        for number, step in enumerate(worlds.world(9000 + seed, length=70)):
+            if "kind" in step:
+                worlds.play(world, {**step, "at": max(world.clock.now(), worlds.when(step)).isoformat()})
+            else:
                 world.clock.set(max(world.clock.now(), worlds.when(step)))
-                continue
-            worlds.play(world, {**step, "at": max(world.clock.now(), worlds.when(step)).isoformat()})
-            if number % 12 == 5:
-                _register(world, rng, f"s{len(lines)}", lines, early, read_to)
-            for index, line in enumerate(lines):
-                if rng.random() < 0.5:
-                    continue
-                for _ in range(rng.choice((0, 0, 1, 2))):
-                    line.step(arrives=rng.random() < 0.7, stored=rng.random() < 0.5)
-                    if rng.random() < 0.5:
-                        line.again()
-                line.to_rest()
-                news = thrice(line.sent[read_to[index] :], rng)
-                read(early[index], news)
-                read_to[index] = len(line.sent)
-                city = _city(hub)
-                found = city.streams.get((line.recipient, line.stream))
-                expected = {} if found is None else shown_now(hub, query_of(found))
-                assert shown(early[index]) == expected, f"seed {seed}, {step}"
-                assert everyone(line) == expected, f"seed {seed}, {step}, from the beginning"
-        return sum(len(line.sent) for line in lines)
-
-
-def _city(hub: Hub) -> Any:
-    with hub.log.entries.snapshot() as (connection, end):
-        return hub.views.at(connection, end.position).city
-
-
-def _register(world: World, rng: Random, name: str, lines: Any, early: Any, read_to: Any) -> None:
-    """Registers a stream, changes the terms of one, or ends one."""
-    recipients = [found.id for found in _city(world.hub).recipients.values() if not found.retired]
-    if not recipients:
-        return
-    if lines and rng.random() < 0.4:
-        one = rng.choice(lines)
-        data: dict[str, Any] = {"stream": one.stream, "recipient": one.recipient}
-    else:
-        data = {"stream": name, "recipient": rng.choice(recipients)}
-        lines.append(Sending(world.hub, data["recipient"], name, keeps_ms=rng.choice((6, 24, 168)) * 3_600_000))
-        early.append(lines[-1].consumer())
-        read_to.append(0)
-    if rng.random() < 0.2:
-        world.append(world.clock.now(), "stream.ended", data)
-        return
-    terms = {"purpose": rng.choice(worlds.PURPOSES[:2]), "history": rng.random() < 0.3, "exercise": rng.random() < 0.2}
-    world.append(world.clock.now(), "stream.registered", {**data, **terms})
+            if number == 25:
+                play.register()
+            if number > 25 and play.lines:
+                play.check(play.rng.randrange(len(play.lines)))
+                if play.rng.random() < 0.05:
+                    play.change(play.rng.choice(play.lines), play.rng.choice(worlds.PURPOSES[:2]))
+        for index in range(len(play.lines)):
+            play.check(index)
+        return sum(message.value is not None for line in play.lines for message in line.sent)
 
 
 def test_in_random_worlds_every_consumer_shows_what_a_view_shows() -> None:
-    assert sum(map(sent_in, range(8))) > 150, "too little was sent"
+    assert sum(map(sent_in, range(8))) > 100, "too little was sent"

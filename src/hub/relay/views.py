@@ -74,8 +74,8 @@ class _State:
 class ViewLines:
     """The lines of one hub's streams."""
 
-    def __init__(self, hub: Hub, broker: Broker, registry: Registry) -> None:
-        self._hub, self._broker, self._registry = hub, broker, registry
+    def __init__(self, hub: Hub, broker: Broker, registry: Registry, *, at_once: int = AT_ONCE) -> None:
+        self._hub, self._broker, self._registry, self._at_once = hub, broker, registry, at_once
 
     def lines(self) -> list[Line]:
         """A line for each stream that is registered, and for each that was and is not cleared away."""
@@ -88,7 +88,8 @@ class ViewLines:
 
     def _line(self, recipient: str, stream: str) -> Line:
         topic = self._broker.view(topic_of(recipient).removeprefix(VIEWS))
-        return ViewLine(self._hub, self._registry, recipient, stream, topic=topic, check=self._broker.check)
+        check, at_once = self._broker.check, self._at_once
+        return ViewLine(self._hub, self._registry, recipient, stream, topic=topic, check=check, at_once=at_once)
 
 
 class ViewLine:
@@ -103,9 +104,10 @@ class ViewLine:
         *,
         topic: Topic,
         check: Callable[[], None],
+        at_once: int = AT_ONCE,
     ) -> None:
         self._hub, self._recipient, self._stream = hub, recipient, stream
-        self._topic, self._check = topic, check
+        self._topic, self._check, self._at_once = topic, check, at_once
         self._visible, self._schema = hub.log.schemas.kind(_TYPE), registry.id_of("hub.view")
         self._lives = timedelta(milliseconds=self._topic.retention_ms)
         self._given: str | None = None
@@ -212,8 +214,8 @@ class ViewLine:
             return self._told(held, message, state)
         if state.token != held.token:
             return self._piece(held, [], position, state, more=False)
-        quiet = timedelta(seconds=self._hub.feeds.quiet_s(query, state.next or ""))
-        until = min(now + min(quiet, timedelta(days=1)), self._due(state, now))
+        quiet_s = min(self._hub.feeds.quiet_s(query, state.next or ""), _LONGEST_S)
+        until = min(now + timedelta(seconds=quiet_s), self._due(state, now))
         self._looked = held.token, position, until
         return self._note(held)
 
@@ -223,7 +225,7 @@ class ViewLine:
             query,
             state.next,
             actor=ACTOR,
-            limit=AT_ONCE,
+            limit=self._at_once,
             at_rest="answer" if first else "nothing",
             name=self.name if first else None,
             closes=closes,
@@ -291,6 +293,9 @@ class ViewLine:
 
 
 _HOUR_US = 3_600 * _SECOND
+
+
+_LONGEST_S = 86_400.0
 
 
 def _begins(hour: str) -> datetime:
