@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
@@ -105,6 +107,8 @@ class Broker:
         while True:
             assert self._popen.poll() is None, (self.folder / "out").read_text()[-2000:]
             with suppress(KafkaError, OSError):
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    pass
                 how = {"bootstrap_servers": self.bootstrap, "bootstrap_timeout_ms": 2_000, "request_timeout_ms": 2_000}
                 with closing(KafkaAdminClient(**how)) as admin:
                     admin.list_topics()
@@ -160,3 +164,30 @@ class Broker:
         """End it, and take its folder away."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def everything(bootstrap: str, topic: str) -> list[Message]:
+    """All messages of a topic, in the order of each partition, by confluent-kafka."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"look-{uuid.uuid4().hex}"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        found: list[Message] = []
+        for number in sorted(partitions):
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20, cached=False)
+            consumer.assign([TopicPartition(topic, number, 0)])
+            at = 0
+            while at < end:
+                message = consumer.poll(20)
+                assert message is not None, f"{topic}/{number}: nothing behind {at} of {end}"
+                assert message.error() is None, message.error()
+                at = message.offset() + 1
+                found.append(message)
+        return found
+    finally:
+        consumer.close()
+
+
+def header(message: Message, name: str) -> str:
+    """A header's text."""
+    said = dict(message.headers() or [])
+    return said[name].decode()

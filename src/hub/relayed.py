@@ -18,6 +18,8 @@ from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 
 _LONGEST_TOKEN = 16 * 1024
+_LONGEST = timedelta(hours=1)
+"""No lease is longer; more is what a clock that leapt left behind."""
 
 relayed = Table(
     "relayed",
@@ -73,13 +75,13 @@ class Relayed:
         now = self._log.clock.now()
         with self._log.entries.snapshot() as (connection, _):
             row = connection.execute(select(relayed.c.holder, relayed.c.lease_us).where(relayed.c.name == name)).first()
-        if row is not None and row.holder != self._me and micros(now) <= row.lease_us <= micros(now + 2 * lease):
+        if row is not None and row.holder != self._me and micros(now) <= row.lease_us <= micros(now + _LONGEST):
             return None
         with self._log.entries.maintaining() as connection:
             if connection.scalar(select(relayed.c.name).where(relayed.c.name == name)) is None:
                 nobody = {"holder": "", "fence": 0, "lease_us": 0, "failures": 0}
                 connection.execute(insert(relayed).values(name=name, position=0, updated_us=micros(now), **nobody))
-            ours, leapt = relayed.c.holder == self._me, relayed.c.lease_us > micros(now + 2 * lease)
+            ours, leapt = relayed.c.holder == self._me, relayed.c.lease_us > micros(now + _LONGEST)
             free = (relayed.c.name == name) & or_(relayed.c.lease_us < micros(now), leapt, ours)
             mine = {"holder": self._me, "lease_us": micros(now + lease), "fence": relayed.c.fence + 1}
             if not connection.execute(update(relayed).where(free).values(mine)).rowcount:

@@ -9,13 +9,15 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.net.compat import KafkaNetClient
+from kafka.structs import OffsetAndMetadata
 
 from hub.errors import Busy, HubError, Misuse, Unavailable
 from hub.relay.settings import Kafka
@@ -32,6 +34,7 @@ ANSWER_MS, DELIVERY_MS = 10_000, 20_000
 """How long the broker may take to answer, and a message to be acknowledged before its delivery has failed."""
 
 _AGAIN_S = 0.5
+_CLOSE_S = 5.0
 _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
 
@@ -92,7 +95,7 @@ class Message:
     """One message to be sent. value: None is a tombstone."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
 
@@ -155,7 +158,7 @@ class Broker:
         wanted = {topic.name: topic for topic in topics if topic.name not in self._ensured}
         if not wanted:
             return
-        with told(), _closing(KafkaAdminClient(**self._how())) as admin:
+        with told(), closing(_made(KafkaAdminClient, **self._how())) as admin:
             there = set(admin.list_topics())
             missing = [topic for name, topic in wanted.items() if name not in there]
             if missing and not self.settings.topics.create:
@@ -237,7 +240,8 @@ class Sender:
 
     def _deliver(self, messages: Sequence[Message], meanwhile: Callable[[], None]) -> None:
         if self._producer is None:
-            self._producer = KafkaProducer(
+            self._producer = _made(
+                KafkaProducer,
                 **self._how(),
                 enable_idempotence=True,
                 acks="all",
@@ -273,8 +277,9 @@ class Sender:
         """Close the connection. What was not acknowledged is given up."""
         producer, self._producer = self._producer, None
         if producer is not None:
+            producer._sender.force_close()  # without it `close` waits for what is pending, or leaves all open
             with suppress(kafka.KafkaError):
-                producer.close(timeout=0)
+                producer.close(timeout=_CLOSE_S)
 
 
 class Consumer:
@@ -282,7 +287,8 @@ class Consumer:
 
     def __init__(self, how: dict[str, Any], topic: str, group: str, *, at_once: int, session_s: float) -> None:
         with told():
-            self._client = KafkaConsumer(
+            self._client = _made(
+                KafkaConsumer,
                 topic,
                 **how,
                 group_id=group,
@@ -314,9 +320,6 @@ class Consumer:
 
     def done(self, records: Sequence[Record]) -> bool:
         """Have the group go on behind these; False where it gave the partitions to another member meanwhile."""
-        from kafka import TopicPartition
-        from kafka.structs import OffsetAndMetadata
-
         last: dict[Any, int] = {}
         for record in records:
             at = TopicPartition(record.topic, record.partition)
@@ -364,12 +367,20 @@ def told() -> Iterator[None]:
         raise Unavailable(f"the broker cannot be reached ({error.strerror or type(error).__name__})") from None
 
 
-@contextmanager
-def _closing(client: Any) -> Iterator[Any]:
+def _made(kind: Callable[..., Any], *topics: str, **how: Any) -> Any:
+    """A client; one that cannot begin leaves no connection behind, as it does by itself."""
+    opened: list[Any] = []
+
+    def opening(**more: Any) -> Any:
+        opened.append(KafkaNetClient(**more))
+        return opened[-1]
+
     try:
-        yield client
-    finally:
-        client.close()
+        return kind(*topics, **how, kafka_client=opening)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
 
 
 def _check(admin: Any, topic: Topic) -> None:

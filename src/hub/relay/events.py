@@ -69,7 +69,7 @@ class EventsLine:
         return Message(
             topic=self._topic.name,
             key=key.encode(),
-            value=frame(self._schema, self._sealed.encode(row._mapping)),
+            value=frame(self._schema, self._sealed.encode(row._asdict())),
             headers=headers(
                 id=name_of(row.identity, row.identity_version),
                 source=SOURCE,

@@ -68,8 +68,8 @@ class Relay:
             ends.set()
         for _, thread in running.values():
             thread.join()
-        for error in self._tampered:
-            raise error
+        if self._tampered:
+            raise self._tampered[0]
 
     def _match(
         self,
