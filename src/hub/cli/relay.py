@@ -38,11 +38,12 @@ def relay(
     from hub.registry import Registry
     from hub.relay.events import EventsLine
     from hub.relay.relay import Relay
+    from hub.relay.views import ViewLines
 
     with opened(database) as hub:
-        broker = _broker(hub)
-        events = EventsLine(hub.log, broker, Registry(hub.log.schemas))
-        lines = Relay(hub.relayed, broker, lambda: [events])
+        broker, registry = _broker(hub), Registry(hub.log.schemas)
+        events, views = EventsLine(hub.log, broker, registry), ViewLines(hub, broker, registry)
+        lines = Relay(hub.relayed, broker, lambda: [events, *views.lines()])
         told = _Telling(as_json)
         if once:
             if not lines.once(told):

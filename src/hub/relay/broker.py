@@ -179,7 +179,7 @@ class Broker:
 
     def check(self) -> None:
         """Raise Unavailable or Misuse where the broker does not answer."""
-        with told(), _closing(KafkaAdminClient(**self._how())) as admin:
+        with told(), closing(KafkaAdminClient(**self._how())) as admin:
             admin.list_topics()
 
     def sender(self) -> Sender:
