@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,7 +20,10 @@ from hub.disclosure import Query
 from hub.hub import Hub
 from hub.log.sealing import content_key
 from hub.policy import City
-from hub.relay.views import AT_ONCE, query_of
+from hub.registry import Registry
+from hub.relay.broker import Broker
+from hub.relay.settings import load
+from hub.relay.views import AT_ONCE, ViewLines, query_of
 from hub.scenario import World
 from hub.sdk import View, topic_of
 from streams import HubKeys, Sending, read, shown, thrice
@@ -131,6 +135,7 @@ def test_what_a_stream_sent_is_taken_back_when_it_ends(home: Town, ends: str) ->
     assert sent <= {message.key for message in told if message.value is None}
     read(view, thrice(told, Random(3)))
     assert shown(view) == everyone(sending) == {}
+    assert all(home.hub.audit.repeat(position).same for position in home.hub.audit.disclosures())
     if ends != "purpose" and ends != "terms":
         assert _rows(home.hub, feeds.feed) == _rows(home.hub, feeds.held) == _rows(home.hub, feeds.kept_feed) == 0
 
@@ -148,6 +153,23 @@ def test_a_stream_that_ended_may_begin_again(home: Town) -> None:
     home.tell("stream.registered", stream="rescue", recipient="aizu-city", purpose="rescue", kinds=["safety.*"])
     sending.to_rest()
     assert sorted(everyone(sending)) == ["hanako", "taro"]
+
+
+def test_a_line_is_there_as_long_as_its_stream_or_what_was_sent_by_it(home: Town, tmp_path: Path) -> None:
+    file = tmp_path / "kafka.toml"
+    file.write_text('bootstrap = ["127.0.0.1:9"]\n')
+    lines = ViewLines(home.hub, Broker(load(file, {})), Registry(home.hub.log.schemas))
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    sending.to_rest()
+    assert [line.name for line in lines.lines()] == ["hub.view.aizu-city/rescue"]
+    home.tell("recipient.retired", recipient="aizu-city")
+    assert [line.name for line in lines.lines()] == ["hub.view.aizu-city/rescue"]
+    sending.to_rest()
+    assert lines.lines() == []
+    assert [lag.name for lag in home.hub.relayed.lags()] == ["hub.view.aizu-city/rescue"]
+    home.wait(2 * HOUR)
+    assert lines.lines() == []
+    assert home.hub.relayed.lags() == []
 
 
 def test_a_feed_that_is_lost_makes_void_what_was_sent(home: Town) -> None:

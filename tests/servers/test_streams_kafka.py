@@ -45,22 +45,7 @@ AT_ONCE = 500 if OPENED > 10_000 else 20
 PATIENCE_S = 120 + OPENED / 100
 RECIPIENTS = ("aizu-city", "koriyama-city", "central-hospital", "clinic")
 
-COMMAND = """
-import sys, threading
-from pathlib import Path
-from hub.cli.opening import Opening
-from hub.registry import Registry
-from hub.relay.broker import Broker
-from hub.relay.relay import Relay
-from hub.relay.settings import load
-from hub.relay.views import ViewLines
-
-hub = Opening(sys.argv[1])()
-broker = Broker(load(Path(sys.argv[2]), {}))
-lines = ViewLines(hub, broker, Registry(hub.log.schemas), at_once=7)
-Relay(hub.relayed, broker, lines.lines).run(threading.Event(), lambda sent: None)
-"""
-"""A relay, as a process that can be killed."""
+COMMAND = "from hub.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -131,24 +116,19 @@ class Consumer:
     """Reads the topic of a recipient as it grows. slow_s: how long it takes over a record."""
 
     def __init__(self, city: City, settings: Path, recipient: str, *, slow_s: float = 0) -> None:
-        at = load(settings, {})
-        self.topic = at.topics.prefix + topic_of(recipient)
-        self.view = View(recipient, HubKeys(city.hub, recipient))
+        at = kafka.Broker(load(settings, {}))
+        topic = at.view(topic_of(recipient).removeprefix(kafka.VIEWS))
+        at.ensure([topic])
+        self.topic, self.view = topic.name, View(recipient, HubKeys(city.hub, recipient))
         self.records: list[Any] = []
-        self._bootstrap, self._slow_s, self._city, self._recipient = at.bootstrap, slow_s, city, recipient
-        self._client: Any = None
+        self._slow_s, self._city, self._recipient = slow_s, city, recipient
+        self._client = KafkaConsumer(bootstrap_servers=list(at.settings.bootstrap), enable_auto_commit=False)
+        self._at = TopicPartition(self.topic, 0)
+        self._client.assign([self._at])
+        self._client.seek_to_beginning(self._at)
 
     def read(self) -> None:
         """Take all that is there by now."""
-        if self._client is None:
-            client = KafkaConsumer(bootstrap_servers=list(self._bootstrap), enable_auto_commit=False)
-            if not client.partitions_for_topic(self.topic):
-                client.close()
-                return
-            [number] = client.partitions_for_topic(self.topic)
-            self._client, self._at = client, TopicPartition(self.topic, number)
-            client.assign([self._at])
-            client.seek_to_beginning(self._at)
         end = self._client.end_offsets([self._at])[self._at]
         while self._client.position(self._at) < end:
             for records in self._client.poll(timeout_ms=200).values():
@@ -175,8 +155,7 @@ class Consumer:
         assert self.again() == shown(self.view)
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._client.close()
 
 
 @pytest.fixture
@@ -239,8 +218,9 @@ def test_a_relay_that_is_killed_again_and_again_leaves_consumers_with_what_may_b
     names = [f"p{number}" for number in range(30)]
     city.people(names)
     readers = [consumer(recipient) for recipient in RECIPIENTS[:2]]
+    env = {**os.environ, "HUB_DATABASE_URL": city.url, "HUB_KAFKA": str(settings)}
     for _ in range(KILLS):
-        popen = subprocess.Popen([sys.executable, "-c", COMMAND, city.url, str(settings)])
+        popen = subprocess.Popen([sys.executable, "-c", COMMAND, "relay"], env=env, stdout=subprocess.DEVNULL)
         until = time.monotonic() + rng.uniform(2.0, 6.0)
         while time.monotonic() < until:
             stir(city, rng, names)

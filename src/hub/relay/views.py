@@ -45,6 +45,10 @@ AGAIN_AT_ONCE = 100
 
 _SOURCE, _TYPE = "hub", "visible"
 _SECOND = 1_000_000
+_HOUR_US = 3_600 * _SECOND
+_LONGEST_S = 86_400.0
+_FORGOTTEN = timedelta(hours=1)
+"""How long a stream that ended is remembered: its next generation is a greater number by then, whatever was before."""
 _NOTE_S = 2.0
 """How often a line at rest says how far it has looked."""
 
@@ -80,10 +84,15 @@ class ViewLines:
     def lines(self) -> list[Line]:
         """A line for each stream that is registered, and for each that was and is not cleared away."""
         with self._hub.log.entries.snapshot() as (connection, end):
-            names = set(self._hub.views.at(connection, end.position).city.streams)
-            stored = connection.scalars(select(relayed.c.token).where(relayed.c.name.startswith(VIEWS)))
-            states = [_State(**json.loads(token)) for token in stored if token is not None]
-        names |= {(state.recipient, state.stream) for state in states if not state.ended}
+            city = self._hub.views.at(connection, end.position).city
+            rows = connection.execute(select(relayed).where(relayed.c.name.startswith(VIEWS))).all()
+        states = {row: _State(**json.loads(row.token)) for row in rows if row.token is not None}
+        long_ago = micros(self._hub.log.clock.now() - _FORGOTTEN)
+        ended = [row.name for row, state in states.items() if state.ended and row.updated_us < long_ago]
+        if ended:
+            self._hub.relayed.forget(ended)
+        names = {name for name, stream in city.streams.items() if _is_registered(city, stream.recipient)}
+        names |= {(state.recipient, state.stream) for state in states.values() if not state.ended}
         return [self._line(recipient, stream) for recipient, stream in sorted(names)]
 
     def _line(self, recipient: str, stream: str) -> Line:
@@ -152,8 +161,7 @@ class ViewLine:
     def _query(self, city: City) -> Query | None:
         """What the stream is of now; None where it has ended or its recipient is retired."""
         found = city.streams.get((self._recipient, self._stream))
-        reader = city.recipients.get(self._recipient)
-        return None if found is None or reader is None or reader.retired else query_of(found)
+        return None if found is None or not _is_registered(city, self._recipient) else query_of(found)
 
     def _rests(self, held: Held) -> bool:
         """Whether there is nothing to tell for certain: this line's state, the log and the time are as they were."""
@@ -292,10 +300,9 @@ class ViewLine:
         return Message(topic=self._topic.name, key=name.encode(), value=value, headers=[*said, *numbers])
 
 
-_HOUR_US = 3_600 * _SECOND
-
-
-_LONGEST_S = 86_400.0
+def _is_registered(city: City, recipient: str) -> bool:
+    reader = city.recipients.get(recipient)
+    return reader is not None and not reader.retired
 
 
 def _begins(hour: str) -> datetime:
