@@ -38,10 +38,13 @@ from hub.sdk import View, topic_of
 from streams import HubKeys, shown
 from test_feeds import shown_now
 
+# of a broker that is away the client leaves sockets to the collector that were never connected
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 KILLS = int(os.environ.get("HUB_TEST_KILLS", "6"))
 AWAY_S = float(os.environ.get("HUB_TEST_AWAY_S", "4"))
 OPENED = int(os.environ.get("HUB_TEST_OPENED", "200"))
-AT_ONCE = 500 if OPENED > 10_000 else 20
+AT_ONCE = 500 if OPENED > 2_000 else 20
 PATIENCE_S = 120 + OPENED / 100
 RECIPIENTS = ("aizu-city", "koriyama-city", "central-hospital", "clinic")
 
@@ -221,18 +224,20 @@ def test_a_relay_that_is_killed_again_and_again_leaves_consumers_with_what_may_b
     env = {**os.environ, "HUB_DATABASE_URL": city.url, "HUB_KAFKA": str(settings)}
     for _ in range(KILLS):
         popen = subprocess.Popen([sys.executable, "-c", COMMAND, "relay"], env=env, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + rng.uniform(2.0, 6.0)
+        before, until = len(readers[0].records), float("inf")
         while time.monotonic() < until:
             stir(city, rng, names)
             for reader in readers:
                 reader.read()
+            if until == float("inf") and len(readers[0].records) > before:
+                until = time.monotonic() + rng.uniform(0, 2)
         assert popen.poll() is None, "the relay ended by itself"
         popen.send_signal(signal.SIGKILL)
         popen.wait()
     with relaying(city, settings):
         for reader in readers:
             reader.settles()
-    assert min(len(reader.records) for reader in readers) > KILLS * 3, "too little was sent"
+    assert min(len(reader.records) for reader in readers) > KILLS * 2, "too little was sent"
 
 
 def test_while_the_broker_is_away_events_come_in_and_nothing_is_decided(
