@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -66,9 +67,9 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def prefix(request: pytest.FixtureRequest) -> str:
+def prefix() -> str:
     """Topics of a test's own."""
-    return f"t{abs(hash(request.node.name)) % 10**8}."
+    return f"t{uuid.uuid4().hex[:8]}."
 
 
 def settings(broker: Broker, prefix: str) -> Path:
