@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from conftest import Town
 from doors import cloudevent
 from hub.cli.opening import Opening
 from hub.events import Entry
+from hub.hub import Hub
+from hub.log.clock import WatchedClock
 from hub.registry import Registry
 from hub.relay import broker as kafka
 from hub.relay.ingest import VIA, Came, Ingest
@@ -65,7 +67,9 @@ class Door:
         self.settings.write_text(self.settings.read_text() + f'prefix = "{prefix}"\n{SOURCES}')
         self.at = kafka.Broker(load(self.settings, {}))
         self.at.ensure([self.at.ingest(), self.at.refused()])
-        self._producer = Producer({"bootstrap.servers": broker.bootstrap, "message.max.bytes": 20_000_000})
+        self._producer = Producer(
+            {"bootstrap.servers": broker.bootstrap, "message.max.bytes": 20_000_000, "log_level": 0}
+        )
         self.sent = 0
 
     def send(self, value: bytes | None, headers: Any = (), key: bytes | None = None, partition: int = -1) -> None:
@@ -290,28 +294,33 @@ def test_what_is_urgent_goes_first_and_a_key_keeps_its_order(home: Town, door: D
     assert [entry.event.id for entry in entries(home)] == ["before", "urgent", "p0", "p1", "p2", "after"]
 
 
-def test_a_hub_that_is_busy_loses_nothing(home: Town, door: Door) -> None:
-    """The clock goes back, so that nothing can be appended, until somebody sets it right."""
+def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:
+    """The clock leaps, so that nothing can be appended, until it is right again."""
+    leap = timedelta(0)
+    clock = WatchedClock(lambda: datetime.now(UTC) + leap, time.monotonic)
+    hub = Hub.open(f"sqlite:///{tmp_path / 'hub.sqlite3'}", clock, durable=False)
+    hub.init()
+    hub.intake.take([flat_event("person.enrolled", {"person": "hanako", "areas": ["07202"]}, "e")])
     for number in range(50):
         door.event(answer(f"s{number}"))
     door.flush()
     stop, told = threading.Event(), list[str | None]()
     counts: Counter[str] = Counter()
-    now = home.now
-    home.clock.set(now - timedelta(hours=1))
+    leap = timedelta(hours=-3)
 
     def hear(came: Came) -> None:
+        nonlocal leap
         told.append(came.error)
         counts.update(came.counts)
         if len(told) == 3:
-            home.clock.set(now)
+            leap = timedelta(0)
         if counts.total() >= 50:
             stop.set()
 
-    Ingest(home.hub, door.at, Registry(home.hub.log.schemas)).run(stop, hear)
-    assert all("clock" in (error or "") for error in told[:3])
+    Ingest(hub, door.at, Registry(hub.log.schemas)).run(stop, hear)
+    assert all("clock" in (error or "") for error in told[:3]), told
     assert counts == {"accepted": 50}
-    assert len(entries(home)) == 50
+    hub.close()
 
 
 class Taking:
