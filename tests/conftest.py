@@ -41,7 +41,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    return None if _servers_are_meant(config) else "tests/servers are left out; they run by: make test-servers"
+    if not _servers_are_meant(config):
+        return "tests/servers are left out; they run by: make test-servers"
+    from brokers import which
+
+    return f"broker: {which()}"
 
 
 class Town:

@@ -161,9 +161,11 @@ def test_bytes_that_are_no_record_are_refused_and_nothing_else_happens(kind: Any
 REGISTRY = Registry(packaged())
 
 
-@pytest.mark.parametrize("body", [b"\xff" * 200_000, b"\x0e" + b"\xff" * 9 + b"\x01"])
-def test_a_length_without_end_and_a_negative_one_are_refused(registry: Registry, body: bytes) -> None:
-    with pytest.raises(PayloadError):
+@pytest.mark.parametrize(
+    ("body", "reason"), [(b"\xff" * 200_000, "more than 64 bits"), (b"\x0e\x83\x00", "negative length")]
+)
+def test_a_length_without_end_and_one_that_leads_back_are_refused(registry: Registry, body: bytes, reason: str) -> None:
+    with pytest.raises(PayloadError, match=reason):
         registry.decode(wire.frame(registry.id_of("person.moved.1"), body))
 
 

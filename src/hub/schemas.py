@@ -125,15 +125,44 @@ class Schemas:
         record = written.decode(encoded)
         if written is newest:
             return record
-        return {f["name"]: record.get(f["name"], f.get("default")) for f in newest.schema["fields"]}
+        found: dict[str, Any] = _filled(newest.schema, record)
+        return found
+
+
+def _filled(schema: Any, value: Any) -> Any:
+    """What an earlier version wrote, with the defaults of the fields that came since, in inner records too."""
+    match schema, value:
+        case {"type": "record", "fields": fields}, dict():
+            return {
+                f["name"]: _filled(f["type"], value[f["name"]]) if f["name"] in value else f.get("default")
+                for f in fields
+            }
+        case {"type": "array", "items": items}, list():
+            return [_filled(items, item) for item in value]
+        case {"type": "map", "values": values}, dict():
+            return {name: _filled(values, item) for name, item in value.items()}
+        case {"type": dict() | list() as inner}, _:
+            return _filled(inner, value)
+        case list(), dict() | list():
+            return _filled(next((b for b in schema if isinstance(b, dict) and _holds(b, value)), None), value)
+        case _:
+            return value
+
+
+def _holds(branch: Mapping[str, Any], value: Any) -> bool:
+    return branch["type"] in (("array",) if isinstance(value, list) else ("record", "map"))
 
 
 @cache
 def packaged() -> Schemas:
     """The schemas that ship with the hub."""
+    return Schemas((path.name, path.read_bytes()) for path in sorted(folder().glob("*.avsc")))
+
+
+def folder() -> Path:
+    """Where the schemas lie that ship with the hub."""
     inside = Path(__file__).parent / "avro"
-    folder = inside if inside.is_dir() else Path(__file__).parents[2] / "schemas" / "avro"
-    return Schemas((path.name, path.read_bytes()) for path in sorted(folder.glob("*.avsc")))
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "schemas" / "avro"
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import relay, sources
+from hub.cli import relay, schemas, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -56,6 +56,7 @@ app.command("poll")(sources.poll)
 app.command("relay")(relay.relay)
 app.command("ingest-kafka")(relay.ingest_kafka)
 app.add_typer(sources.forward_app, name="forward")
+app.add_typer(schemas.schemas_app, name="schemas")
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
 app.add_typer(export_app, name="export")

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.net.compat import KafkaNetClient
+from kafka.partitioner.default import DefaultPartitioner, murmur2
 from kafka.structs import OffsetAndMetadata
 
 from hub.errors import Busy, HubError, Misuse, Unavailable
@@ -251,6 +253,7 @@ class Sender:
                 max_request_size=LARGEST_BYTES,
                 max_block_ms=ANSWER_MS,
                 delivery_timeout_ms=DELIVERY_MS,
+                partitioner=_Partitions(),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
@@ -280,6 +283,21 @@ class Sender:
             producer._sender.force_close()  # without it `close` waits for what is pending, or leaves all open
             with suppress(kafka.KafkaError):
                 producer.close(timeout=_CLOSE_S)
+
+
+class _Partitions(DefaultPartitioner):  # type: ignore[misc]
+    """As every client of Kafka's does it (murmur2 of the key), but for a key that comes again looked up."""
+
+    def __init__(self) -> None:
+        self._hashed = lru_cache(100_000)(murmur2)
+
+    def partition(
+        self, topic: str, key: Any, serialized_key: Any, value: Any, serialized_value: Any, cluster: Any
+    ) -> int:
+        if serialized_key is None:
+            return int(super().partition(topic, key, serialized_key, value, serialized_value, cluster))
+        partitions = sorted(cluster.partitions_for_topic(topic))
+        return int(partitions[(self._hashed(serialized_key) & 0x7FFFFFFF) % len(partitions)])
 
 
 class Consumer:

@@ -7,6 +7,7 @@ places under 0. Traces of the hub's own have none among them, and are spread by 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ PIECE_BYTES = 16 * 1024 * 1024
 
 _SEALED = "sealed"
 _READ = 200
+_COLUMNS = tuple(entries.columns.keys())
 
 
 class EventsLine:
@@ -52,8 +54,8 @@ class EventsLine:
         query = query.limit(self._at_once).execution_options(yield_per=_READ)
         messages: list[Message] = []
         position, size, whole = held.position, 0, True
-        with self._log.entries.snapshot() as (connection, _):
-            for row in connection.execute(query):
+        with self._log.entries.snapshot() as (connection, _), closing(connection.execute(query)) as rows:
+            for row in rows:
                 messages.append(self._message(row))
                 position, size = row.position, size + len(row.state)
                 if size >= PIECE_BYTES:
@@ -69,7 +71,7 @@ class EventsLine:
         return Message(
             topic=self._topic.name,
             key=key.encode(),
-            value=frame(self._schema, self._sealed.encode(row._asdict())),
+            value=frame(self._schema, self._sealed.encode(dict(zip(_COLUMNS, row, strict=True)))),
             headers=headers(
                 id=name_of(row.identity, row.identity_version),
                 source=SOURCE,

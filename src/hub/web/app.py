@@ -30,6 +30,7 @@ from hub.web import (
     operation,
     persons,
     quarantine,
+    registry,
     sending,
     spec,
     streams,
@@ -108,6 +109,7 @@ def routes(lifespan: Any = None) -> FastAPI:
     citizen.add_routes(app, schemas, PREFIX)
     links.add_routes(app, PREFIX)
     city.add_routes(app, schemas, PREFIX)
+    registry.add_routes(app, schemas)
     sending.add_routes(app, schemas, PREFIX)
     app.include_router(_operation())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
@@ -141,15 +143,20 @@ async def _leave(at: Door) -> None:
         await asyncio.sleep(_LEAVE_S)
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _told(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= 500 and problem.name not in ("busy",):
         operation.log().error("problem", problem=problem.name, error=type(error).__name__, where=operation.where(error))
-    return problem.response()
+    return registry.refusal(problem) if registry.concerns(request.scope["path"]) else problem.response()
 
 
 async def _parameters(request: Request) -> None:
-    """A parameter that the route does not have: refused, since a filter that is ignored shows too much."""
+    """A parameter that the route does not have: refused, since a filter that is ignored shows too much.
+
+    Kafka's clients send the registry parameters of which it knows nothing, as Confluent's own ignores them.
+    """
+    if registry.concerns(request.scope["path"]):
+        return
     dependant = getattr(request.scope.get("route"), "dependant", None)
     if dependant is not None and request.scope["query_string"]:
         views.known_parameters(request, {field.alias for field in dependant.query_params})
