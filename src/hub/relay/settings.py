@@ -166,7 +166,7 @@ class _Reader:
             replication=number("replication", 1, 100) if "replication" in table else None,
             prefix=prefix,
             events_s=number("events_days", 7, 36_500) * DAY_S,
-            views_s=int(self._number(table, "views_hours", 7 * 24, 2, 31 * 24, "topics.")) * 3600,
+            views_s=int(self._number(table, "views_hours", 7 * 24, 2, 7 * 24, "topics.")) * 3600,
             ingest_s=number("ingest_days", 7, 36_500) * DAY_S,
             refused_s=number("refused_days", 30, 36_500) * DAY_S,
         )
