@@ -250,6 +250,22 @@ FOREIGN = [
 ]
 
 
+def test_the_broker_unpacks_and_refuses_what_would_burst(home: Town, door: Door) -> None:
+    """40 MB of nothing take 40 KB as gzip: whoever unpacks a batch has all of it before anything can look."""
+    if not door.broker.lasting:
+        pytest.skip("the broker of the wheel measures nothing")
+    packing = {"compression.type": "gzip", "message.max.bytes": 100_000_000, "queue.buffering.max.kbytes": 200_000}
+    producer = Producer({"bootstrap.servers": door.broker.bootstrap, "log_level": 0, **packing})
+    failed: list[Any] = []
+    bomb, topic = b" " * 40_000_000, f"{door.prefix}hub.ingest"
+    producer.produce(topic, bomb, headers=STRUCTURED, on_delivery=lambda error, _: failed.append(error))
+    assert producer.flush(60) == 0
+    assert [error.name() for error in failed] == ["MSG_SIZE_TOO_LARGE"]
+    producer.produce(topic, json.dumps(answer("s")).encode(), headers=STRUCTURED)
+    assert producer.flush(60) == 0
+    assert ingest(home, door, 1) == {"accepted": 1}
+
+
 def test_a_topic_says_no_more_than_a_source_may(home: Town, door: Door) -> None:
     end = home.hub.log.entries.max_notification_id()
     for event, _, _ in FOREIGN:

@@ -440,3 +440,27 @@ def test_a_delivery_that_fails_is_told_and_not_passed_over(writing: Writing, bro
     ]
     [lag] = writing.hub.relayed.lags()
     assert (lag.position, lag.failures) == (0, 1)
+
+
+def hub_relay(writing: Writing, path: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name != "HUB_KAFKA"}
+    env |= {"HUB_DATABASE_URL": writing.url} | ({} if path is None else {"HUB_KAFKA": str(path)})
+    command = [sys.executable, "-c", COMMAND, "relay", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_once_sends_what_is_there_and_status_says_how_far(writing: Writing, broker: Broker, prefix: str) -> None:
+    path = settings(broker, prefix)
+    missing_file = hub_relay(writing, None, "--once")
+    assert (missing_file.returncode, "HUB_KAFKA" in missing_file.stderr) == (2, True)
+    assert hub_relay(writing, path, "--once").returncode == 0
+    writing.write(3)
+    [row] = json.loads(hub_relay(writing, None, "--status", "--json").stdout)
+    assert (row["line"], row["lag_events"], row["failures"], row["error"]) == ("hub.events", 3, 0, None)
+    assert row["position"] == writing.position - 3
+    assert "3 events" in hub_relay(writing, None, "--status").stdout
+    away = path.with_name("away.toml")
+    away.write_text(path.read_text().replace(broker.bootstrap, "127.0.0.1:1"))
+    failed = hub_relay(writing, away, "--once")
+    assert (failed.returncode, "does not answer" in failed.stdout) == (1, True)
+    assert "fails, 1 in a row: the broker does not answer in time" in hub_relay(writing, None, "--status").stdout
