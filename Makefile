@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 OPENID := tests/servers/openid
+KAFKA := tests/servers/kafka
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 
@@ -12,7 +13,7 @@ PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 help:
 	@echo "make demo          the main job on one screen (DEMO_ARGS=\"--people 500 --lang en\")"
 	@echo "make test          checks and tests; needs no server"
-	@echo "make test-servers  tests of real processes: servers killed and loaded, an OpenID provider; needs Node and npm"
+	@echo "make test-servers  tests of real processes: servers killed and loaded, an OpenID provider, a Kafka broker; needs Node, npm, Java, Maven"
 	@echo "make lock          pin the dependencies again, with hashes"
 
 $(VENV)/bin/python:
@@ -49,7 +50,14 @@ $(OPENID)/node_modules/.stamp: $(OPENID)/package-lock.json
 	@cd $(OPENID) && npm ci --silent
 	@touch $@
 
-test-servers: $(VENV)/dev.stamp $(OPENID)/node_modules/.stamp
+$(KAFKA)/libs/.stamp: $(KAFKA)/pom.xml
+	@command -v java >/dev/null && command -v mvn >/dev/null || { echo "hub: Java 17 and Maven are needed; on Debian: apt-get install default-jre-headless maven"; exit 1; }
+	@echo "Setting up the Kafka broker …"
+	@rm -rf $(KAFKA)/libs
+	@mvn -q -B -f $(KAFKA)/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=libs
+	@touch $@
+
+test-servers: $(VENV)/dev.stamp $(OPENID)/node_modules/.stamp $(KAFKA)/libs/.stamp
 	HUB_TEST_SERVERS=require $(BIN)/python -m pytest tests/servers
 
 format: $(VENV)/dev.stamp
@@ -63,4 +71,4 @@ lock: $(VENV)/bin/python
 	    --no-header --no-annotate --allow-unsafe --strip-extras --output-file $$name.txt $$name.in; done
 
 clean:
-	rm -rf $(VENV) $(OPENID)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OPENID)/node_modules $(KAFKA)/libs .mypy_cache .pytest_cache .ruff_cache .hypothesis

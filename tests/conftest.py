@@ -44,7 +44,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     said = ["the hubs of this run are on PostgreSQL" if databases.POSTGRES else "the hubs of this run are on SQLite"]
     left_out = "tests/servers are left out; they run by: make test-servers"
-    return said if _servers_are_meant(config) else [*said, left_out]
+    if not _servers_are_meant(config):
+        return [*said, left_out]
+    from brokers import which
+
+    return [*said, f"broker: {which()}"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -125,7 +129,8 @@ class Town:
         from hub.log.recorder import metadata
 
         # what is kept beside the log, and is neither truth nor view
-        beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed", "kept_schema"}
+        beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed"}
+        beside |= {"kept_schema", "kept_feed", "relayed"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {

@@ -51,6 +51,8 @@ class Commits:
         self.erase: Callable[[Sequence[bytes]], None] = lambda digests: None
         """Told of persons who were erased and of ids at services that were severed (digests), to destroy what is
         kept of them elsewhere."""
+        self.retire: Callable[[Sequence[str]], None] = lambda recipients: None
+        """Told of recipients that were retired, to destroy their keys."""
         self.link: Callable[[Sequence[bytes]], None] = lambda digests: None
         """Told of ids at services that were linked (digests), when that is durable and the turn is given back."""
 
@@ -121,6 +123,8 @@ class Commits:
         self._erased |= {ordinal for ordinal, _ in change.erased}
         self._severed.update(change.severed)
         try:
+            if change.retired:
+                self.retire(change.retired)
             self._destroy()
         except Exception as error:  # the others are durable; the next commit tries again
             for call in erasing:

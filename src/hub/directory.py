@@ -142,6 +142,30 @@ class Directory:
             if not found.retired
         ]
 
+    def registered(self, recipient: str) -> bool:
+        """Whether a recipient is registered and not retired."""
+        with self._log.entries.snapshot() as (connection, end):
+            found = self._views.at(connection, end.position).city.recipients.get(recipient)
+        return found is not None and not found.retired
+
+    def streams(self, recipient: str) -> list[Row]:
+        """What a recipient is sent as it changes, by the streams' names; nothing once it is retired."""
+        with self._log.entries.snapshot() as (connection, end):
+            city = self._views.at(connection, end.position).city
+        reader = city.recipients.get(recipient)
+        return [
+            {
+                "stream": found.name,
+                "recipient": found.recipient,
+                "purpose": found.purpose,
+                "kinds": list(found.kinds),
+                "exercise": found.exercise,
+                "history": found.history,
+            }
+            for (owner, _), found in sorted(city.streams.items())
+            if owner == recipient and reader is not None and not reader.retired
+        ]
+
     def overrides(self) -> list[Row]:
         """Every override that was opened, newest first; persons are counted, not named."""
         with self._log.entries.snapshot() as (connection, end):

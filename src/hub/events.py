@@ -134,6 +134,26 @@ class RecipientRetired:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StreamRegistered:
+    """`stream` names it among those of its recipient."""
+
+    stream: str
+    recipient: str
+    purpose: str
+    kinds: tuple[str, ...] = ()
+    exercise: bool = False
+    history: bool = False
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamEnded:
+    stream: str
+    recipient: str
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PersonEnrolled:
     person: str
     areas: tuple[str, ...]
@@ -381,6 +401,8 @@ CityControl = (
     | AreaIntroduced
     | RecipientRegistered
     | RecipientRetired
+    | StreamRegistered
+    | StreamEnded
     | EmergencyProposed
     | EmergencyDeclared
     | EmergencyLifted
@@ -395,6 +417,8 @@ CONTROLS: dict[str, type[Control]] = {
     "area.introduced": AreaIntroduced,
     "recipient.registered": RecipientRegistered,
     "recipient.retired": RecipientRetired,
+    "stream.registered": StreamRegistered,
+    "stream.ended": StreamEnded,
     "person.enrolled": PersonEnrolled,
     "person.moved": PersonMoved,
     "person.erased": PersonErased,

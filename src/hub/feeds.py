@@ -19,7 +19,7 @@ from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Column, Connection, Index, LargeBinary, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Index, LargeBinary, String, Table, delete, func, insert, select, update
 
 from hub.disclosure import Answer, Disclosure, FeedPart, Query, Shown, query_text
 from hub.errors import Busy, PayloadError
@@ -50,6 +50,9 @@ _LONGEST = 20_000
 _SILENT = (DISCLOSED, "view.audited", "view.refused")
 """The hub's own traces: of themselves they change nothing that is shown."""
 
+_TERMS = ("stream.registered", "stream.ended")
+"""What says who is sent what: nobody sees more or less by it."""
+
 _NEVER = 0
 """The number of a message that spoke of someone: none."""
 
@@ -78,14 +81,26 @@ held = Table(
     sqlite_with_rowid=False,
 )
 
+kept_feed = Table(
+    "kept_feed",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("feed", LargeBinary(8), nullable=False),
+)
+"""The feeds that are not dropped for their age or number: of registered streams, one for each name."""
+
 STRANGE = "is not the `next` of this feed, or is too old; ask again without it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What a consumer is told. next: to be given back. more: ask again at once."""
+    """What a consumer is told. next: to be given back. more: ask again at once.
+
+    number: of the message in its feed; a later one has a greater number, also where it tells again.
+    """
 
     body: bytes
+    number: int
     next: str
     more: bool
     disclosure: str
@@ -94,11 +109,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """Which feed, and the last message that its consumer has; no feed yet where it begins."""
+    """Which feed, and the last message that its consumer has; no feed yet where it begins.
+
+    closes: nothing is visible to this consumer any more.
+    """
 
     feed: bytes
     number: int
     begins: bool
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +167,19 @@ class Feeds:
         actor: str | None = None,
         limit: int = 500,
         at_rest: Literal["answer", "nothing"] = "answer",
+        name: str | None = None,
+        closes: bool = False,
     ) -> Message | None:
         """The message after `since`; without it, the first of a new feed.
 
         What was told after `since` is told again, at the consent of now. limit: persons in a message.
-        at_rest: where there is nothing to tell, an empty message, which is logged (R18), or None. Raises
-        PayloadError for a token that is not of this query.
+        at_rest: where there is nothing to tell, an empty message, which is logged (R18), or None. name: a new
+        feed is kept under it until `drop`, or until another begins under the same name. closes: everyone is
+        taken back. Raises PayloadError for a token that is not of this query.
         """
         if query.limit is not None or query.cursor is not None or query.area is not None:
             raise PayloadError("is not for feeds", path="limit")
-        ticket = self._ticket(query, since)
+        ticket = replace(self._ticket(query, since), closes=closes)
         plans: list[_Plan] = []
 
         def decide(standing: Standing, time: datetime) -> Answer:
@@ -170,7 +192,7 @@ class Feeds:
         def write(append: Append, change: Change, answer: Answer | None) -> Answer | None:
             if answer is None or self.state(append.connection, ticket) != plans[-1].before:
                 return None
-            self._store(append.connection, plans[-1])
+            self._store(append.connection, plans[-1], kept=name)
             return self._disclosure.append(append, change, answer, query, actor)
 
         try:
@@ -183,11 +205,39 @@ class Feeds:
             raise Busy("the message was not appended")
         return Message(
             body=answer.body,
+            number=plans[-1].after.sequence,
             next=said.next,
             more=said.more,
             disclosure=answer.disclosure,
             position=answer.position,
         )
+
+    def renew(self, query: Query, since: str, number: int, limit: int) -> int:
+        """Have at most `limit` persons told again of whom no message after `number` spoke; how many."""
+        ticket = self._ticket(query, since)
+        told = (held.c.feed == ticket.feed) & held.c.digest.is_not(None) & (held.c.digest != _TOLD)
+        some = select(held.c.person).where(told, held.c.sequence <= number).order_by(held.c.person).limit(limit)
+        with self._log.entries.snapshot() as (connection, _):
+            if connection.scalar(some.limit(1)) is None:
+                return 0
+        with self._log.entries.maintaining() as connection:
+            persons = list(connection.scalars(some))
+            for at in range(0, len(persons), 500):
+                part = (held.c.feed == ticket.feed) & held.c.person.in_(persons[at : at + 500])
+                connection.execute(update(held).where(part).values(digest=_TOLD, next_us=0))
+        return len(persons)
+
+    def drop(self, name: str) -> None:
+        """Forget the feed that is kept under a name, if there is one."""
+        with self._log.entries.maintaining() as connection:
+            self._unkeep(connection, name)
+
+    def _unkeep(self, connection: Connection, name: str) -> None:
+        old = connection.scalar(select(kept_feed.c.feed).where(kept_feed.c.name == name))
+        if old is not None:
+            connection.execute(delete(kept_feed).where(kept_feed.c.name == name))
+            connection.execute(delete(feed).where(feed.c.feed == old))
+            connection.execute(delete(held).where(held.c.feed == old))
 
     def quiet_s(self, query: Query, since: str) -> float:
         """For how many seconds nothing changes by time alone for the consumer who has `since`."""
@@ -256,11 +306,15 @@ class Feeds:
             self._looked.clear()
         self._looked[plan.ticket.feed] = replace(plan.after, sequence=plan.before.sequence)
 
-    def _store(self, connection: Connection, plan: _Plan, *, sent: bool = True) -> None:
+    def _store(self, connection: Connection, plan: _Plan, *, sent: bool = True, kept: str | None = None) -> None:
         after, name = plan.after, plan.ticket.feed
         values = {"position": after.position, "time_us": after.time_us, "swept": after.swept, "used_us": after.time_us}
         if plan.before is None:
-            self._make_room(connection, after.time_us)
+            if kept is None:
+                self._make_room(connection, after.time_us)
+            else:
+                self._unkeep(connection, kept)
+                connection.execute(insert(kept_feed).values(name=kept, feed=name))
             connection.execute(insert(feed).values(feed=name, sequence=after.sequence, **values))
         else:
             sequence = after.sequence if sent else plan.before.sequence
@@ -273,9 +327,9 @@ class Feeds:
         for at in range(0, len(persons), 500):
             part = held.c.person.in_(persons[at : at + 500])
             connection.execute(delete(held).where(held.c.feed == name, part))
-        kept = [row for row in rows if row["digest"] is not None or row["sequence"] or row["next_us"] != FOREVER]
-        if kept:
-            connection.execute(insert(held), kept)
+        standing = [row for row in rows if row["digest"] is not None or row["sequence"] or row["next_us"] != FOREVER]
+        if standing:
+            connection.execute(insert(held), standing)
         # who was taken back so long ago that no token that is still taken is older
         told = (held.c.feed == name) & held.c.digest.is_(None) & (held.c.next_us == FOREVER)
         connection.execute(delete(held).where(told, held.c.sequence < after.sequence - RETOLD))
@@ -283,10 +337,12 @@ class Feeds:
     def _make_room(self, connection: Connection, now_us: int) -> None:
         """Drop feeds that nobody asks for, and where there are too many, the one unused for longest."""
         old = now_us - micros(EPOCH + KEPT)
-        gone = list(connection.scalars(select(feed.c.feed).where(feed.c.used_us < old)))
-        more = (connection.scalar(select(func.count()).select_from(feed)) or 0) - len(gone) - MOST_FEEDS + 1
+        loose = feed.c.feed.not_in(select(kept_feed.c.feed))
+        gone = list(connection.scalars(select(feed.c.feed).where(loose, feed.c.used_us < old)))
+        count = connection.scalar(select(func.count()).select_from(feed).where(loose)) or 0
+        more = count - len(gone) - MOST_FEEDS + 1
         if more > 0:
-            oldest = select(feed.c.feed).where(feed.c.feed.not_in(gone)).order_by(feed.c.used_us).limit(more)
+            oldest = select(feed.c.feed).where(loose, feed.c.feed.not_in(gone)).order_by(feed.c.used_us).limit(more)
             gone += list(connection.scalars(oldest))
         for name in gone:
             connection.execute(delete(feed).where(feed.c.feed == name))
@@ -309,6 +365,7 @@ class _Planning:
         before = self._feeds.state(self._connection, self._ticket)
         state = self._feeds.looked(self._ticket, before) if before is not None else _State(0, 0, 0, 0)
         due, everyone = (set[int](), False) if before is None else self._due(state)
+        everyone = everyone or self._ticket.closes
         swept = 0 if everyone or before is None else state.swept
         number = (before.sequence if before else 0) + 1
         queue = sorted(due)
@@ -356,7 +413,7 @@ class _Planning:
             if row.subject != CITY:
                 due.add(row.subject)
                 everyone = everyone or kind == "person.erased"  # grants that they made for others end too (R15)
-            everyone = everyone or (row.subject == CITY and kind in CONTROLS)
+            everyone = everyone or (row.subject == CITY and kind in CONTROLS and kind not in _TERMS)
             disclosed = disclosed or kind == DISCLOSED
         if disclosed:
             due |= uses.takers(self._connection, state.position, end)
@@ -378,11 +435,14 @@ class _Planning:
 
     def _everyone(self) -> list[int]:
         """All who could be shown, and all of whom the feed keeps a row."""
+        rows = select(held.c.person).where(held.c.feed == self._ticket.feed)
+        if self._ticket.closes:
+            shown = held.c.digest.is_not(None) | (held.c.sequence > self._ticket.number)
+            return sorted(self._connection.scalars(rows.where(shown)))
         moment = Moment(position=Position(self._standing.position), time=self._time)
         reading = Reading(self._standing.city, self._query.ask, moment)
         candidates = set(self._disclosure.candidates(self._standing, reading, self._query))
-        rows = self._connection.scalars(select(held.c.person).where(held.c.feed == self._ticket.feed))
-        return sorted(candidates | set(rows))
+        return sorted(candidates | set(self._connection.scalars(rows)))
 
     def _evaluate(self, queue: Sequence[int], number: int, limit: int) -> Sequence[int]:
         """Look at one after the other until the message is full; who is left."""
@@ -407,6 +467,8 @@ class _Planning:
         return []
 
     def _decided(self, piece: Sequence[int]) -> dict[int, Shown]:
+        if self._ticket.closes:
+            return {}
         names = tuple(self._views.persons.digest_of(ordinal).hex() for ordinal in piece)
         answer = self._disclosure.decide(self._standing, replace(self._query, persons=names), self._time)
         return {person.ordinal: person for person in answer.persons}
@@ -416,6 +478,8 @@ class _Planning:
         return {row.person: (row.sequence, row.digest) for row in self._connection.execute(query)}
 
     def _nexts(self, piece: Sequence[int]) -> tuple[dict[int, Policy], dict[int, Place]]:
+        if self._ticket.closes:
+            return {}, {}
         present = [o for o in piece if self._views.persons.enrolled_by(o, self._standing.position)]
         return self._standing.policies(present), self._standing.places(present)
 

@@ -28,6 +28,7 @@ from hub.intake import HUB, Intake
 from hub.linking import Linking
 from hub.log import migrations
 from hub.log.clock import Clock
+from hub.log.content import ContentKeys
 from hub.log.database import open_database, place
 from hub.log.log import Closed, Log
 from hub.log.sealing import Keyring
@@ -36,6 +37,7 @@ from hub.plugins import Plugins
 from hub.polling import Polling
 from hub.quarantine import Quarantine
 from hub.records import Records
+from hub.relayed import Relayed
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.sessions import Sessions  # noqa: F401 -- its table is one of the log's database
@@ -69,6 +71,8 @@ class Hub:
     plugins: Plugins
     payloads: Payloads
     polling: Polling
+    relayed: Relayed
+    content: ContentKeys
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -110,6 +114,8 @@ class Hub:
         linking = Linking(log, intake, waiting, quarantine)
         payloads = Payloads(intake, quarantine)
         commits.erase, commits.link = linking.severed, linking.linked
+        content = ContentKeys(keyring)
+        commits.retire = content.retire
         disclosure = Disclosure(log, views, commits)
         traces = Traces(log, views, disclosure)
         hub = cls(
@@ -131,10 +137,13 @@ class Hub:
             plugins=plugins,
             payloads=payloads,
             polling=Polling(log, payloads, plugins),
+            relayed=Relayed(log),
+            content=content,
             engines=(engine, keys),
         )
         hub._keep_schemas()
         hub._finish_erasures()
+        hub._finish_retirements()
         hub.retention.finish()
         linking.finish()
         return hub
@@ -172,6 +181,13 @@ class Hub:
             if kind == "person.erased" and entry.subject == left[position]:
                 self.log.keyring.erase(left[position])
         self.quarantine.erase(digests)
+
+    def _finish_retirements(self) -> None:
+        """Destroy the content keys of recipients whose retirement was recorded just before the hub was stopped."""
+        with self.log.entries.snapshot() as (connection, end):
+            recipients = self.views.at(connection, end.position).city.recipients.values()
+        self.content.retire(found.id for found in recipients if found.retired)
+        self.content.end(self.log.clock.now())
 
     @property
     def empty(self) -> bool:

@@ -41,6 +41,7 @@ from hub.events import (
     RecipientRegistered,
     RelationAdded,
     RelationEnded,
+    StreamRegistered,
     To,
     control,
 )
@@ -555,6 +556,8 @@ def check_city(said: Control, city: City, append: Append) -> None:
             raise Refused("this kind was introduced already", rule="R1a", path="kind", kind=kind)
         case RecipientRegistered() if (known := city.recipients.get(said.recipient)) and known.retired:
             raise Refused("this recipient is retired; choose another id", rule="R1a", path="recipient", kind=kind)
+        case StreamRegistered() if (found := city.recipients.get(said.recipient)) is None or found.retired:
+            raise Refused("no such recipient is registered", rule="R1a", path="recipient", kind=kind)
         case EmergencyDeclared():
             declared = city.emergencies.get(said.emergency)
             if declared and declared.declarations and declared.exercise is not said.exercise:

@@ -50,6 +50,8 @@ from hub.events import (
     RelationEnded,
     RosterListed,
     RosterRemoved,
+    StreamEnded,
+    StreamRegistered,
     To,
 )
 
@@ -206,6 +208,18 @@ class Recipient:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """What a recipient is sent as it changes: the terms of its stream called `name`."""
+
+    name: str
+    recipient: str
+    purpose: str
+    kinds: tuple[str, ...]
+    exercise: bool
+    history: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
     """One declaration of an emergency; `lifted_at` where a lifting followed it before the next one.
 
@@ -271,13 +285,17 @@ class Override:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class City:
-    """What holds for everyone at a position: kinds, areas, recipients, emergencies, overrides that are open."""
+    """What holds for everyone at a position: kinds, areas, recipients, emergencies, overrides that are open.
+
+    streams: those that have not ended, by recipient and name; a recipient that is retired still has its own.
+    """
 
     kinds: Mapping[str, KindTerms] = field(default_factory=dict)
     contains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recipients: Mapping[str, Recipient] = field(default_factory=dict)
     emergencies: Mapping[str, Emergency] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    streams: Mapping[tuple[str, str], Stream] = field(default_factory=dict)
     _covers: dict[tuple[str, ...], Cover] = field(default_factory=dict, compare=False, repr=False)
 
     def cover(self, areas: tuple[str, ...]) -> Cover:
@@ -310,6 +328,8 @@ class City:
                     return self
                 retired = replace(self.recipients[event.recipient], retired=True)
                 return self._with(recipients={**self.recipients, event.recipient: retired})
+            case StreamRegistered() | StreamEnded():
+                return self._with(streams=_streams(self.streams, event))
             case EmergencyProposed() | EmergencyDeclared():
                 return self._with(emergencies={**self.emergencies, event.emergency: self._declared(event, recorded_at)})
             case EmergencyLifted() | EmergencyRejected():
@@ -330,6 +350,7 @@ class City:
         recipients: Mapping[str, Recipient] | None = None,
         emergencies: Mapping[str, Emergency] | None = None,
         overrides: Mapping[str, Override] | None = None,
+        streams: Mapping[tuple[str, str], Stream] | None = None,
     ) -> City:
         """A city with one mapping changed; what areas cover stays, since no area changed."""
         return City(
@@ -338,6 +359,7 @@ class City:
             recipients=self.recipients if recipients is None else recipients,
             emergencies=self.emergencies if emergencies is None else emergencies,
             overrides=self.overrides if overrides is None else overrides,
+            streams=self.streams if streams is None else streams,
             _covers=self._covers,
         )
 
@@ -382,6 +404,23 @@ class City:
         *earlier, last = known.declarations
         lifted = last if last.lifted_at else replace(last, lifted_at=recorded_at, mistaken=event.mistaken)
         return replace(known, declarations=(*earlier, lifted), proposed=None)
+
+
+def _streams(
+    before: Mapping[tuple[str, str], Stream], event: StreamRegistered | StreamEnded
+) -> Mapping[tuple[str, str], Stream]:
+    name = event.recipient, event.stream
+    if isinstance(event, StreamEnded):
+        return _without(before, name)
+    stream = Stream(
+        name=event.stream,
+        recipient=event.recipient,
+        purpose=event.purpose,
+        kinds=event.kinds,
+        exercise=event.exercise,
+        history=event.history,
+    )
+    return {**before, name: stream}
 
 
 def _override(event: OverrideOpened, position: Position) -> Override:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ GET /places · GET /quarantine · POST /quarantine/{item}
 GET /persons/{person}/preferences · PUT /persons/{person}/preferences · GET /persons/{person}/notices
 GET /persons/{person}/links · PUT /persons/{person}/links/{source} · DELETE /persons/{person}/links/{source}
 GET /persons/{person}/requests · POST /persons/{person}/requests · POST /persons/{person}/requests/{request}
+GET /recipients/{recipient}/streams · PUT /recipients/{recipient}/streams/{stream}
+DELETE /recipients/{recipient}/streams/{stream} · GET /recipients/{recipient}/keys/{key}
 GET /persons/{person}/disclosures · POST /persons/{person}/preview · GET /persons/{person}/export
 """
 
@@ -132,6 +135,8 @@ def test_every_example_of_a_request_is_taken(home: tuple[Town, Client, dict[str,
         "version": "latest",
         "id": "1",
     }
+    town.tell("stream.registered", stream="rescue", recipient="aizu-city", purpose="rescue")
+    names |= {"stream": "rescue", "key": town.hub.content.current("aizu-city", town.now, timedelta(days=1)).id}
     names["id"] = str(client.get("/registry/subjects/roster.listed-value/versions/1").json["id"])
     last = ("DELETE /v1/persons/{person}", "DELETE /v1/recipients/{recipient}")
     taken = 0

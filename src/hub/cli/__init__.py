@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import databases, quarantine, schemas, sources
+from hub.cli import databases, quarantine, relay, schemas, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -54,6 +54,8 @@ app.add_typer(clock_app, name="clock")
 app.add_typer(sources.connectors_app, name="connectors")
 app.command("migrate")(databases.migrate)
 app.command("poll")(sources.poll)
+app.command("relay")(relay.relay)
+app.command("ingest-kafka")(relay.ingest_kafka)
 app.add_typer(sources.forward_app, name="forward")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schemas.schemas_app, name="schemas")

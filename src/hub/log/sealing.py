@@ -79,6 +79,18 @@ parked_key = Table(
     Column("item", String, primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
+content_key = Table(
+    "content_key",
+    metadata,
+    Column("recipient", LargeBinary(16), primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String, nullable=False, unique=True),
+    Column("created_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""See hub.log.content. recipient: a keyed digest."""
+
 hub_key = Table(
     "hub_key",
     metadata,
@@ -147,6 +159,19 @@ class Keyring:
         self._ciphers: dict[tuple[int, str, int], AESGCM] = {}
         self._index = self._named("index")
         self.create([CITY])
+
+    @property
+    def engine(self) -> Engine:
+        """The database of keys."""
+        return self._engine
+
+    def wrap(self, key: bytes) -> bytes:
+        """A key as it may be stored."""
+        return aes_key_wrap(self._master, key)
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        """A key that `wrap` wrapped. Raises Tampered."""
+        return self._unwrap(wrapped)
 
     def digest(self, namespace: str, *parts: str) -> bytes:
         """16 bytes that stand for `parts` where they must not be readable; equal parts give equal bytes."""
@@ -283,7 +308,7 @@ class Keyring:
         self.ended()
         with self._engine.connect() as connection:
             dialect(connection).check(connection, "keys")
-            for table in (person_key, period_key, parked_key, hub_key):
+            for table in (person_key, period_key, parked_key, content_key, hub_key):
                 for wrapped in connection.scalars(select(table.c.wrapped)):
                     self._unwrap(wrapped)
 

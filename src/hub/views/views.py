@@ -25,6 +25,7 @@ from hub.events import (
     IdentityUnlinked,
     PersonEnrolled,
     PersonErased,
+    RecipientRetired,
     control,
 )
 from hub.hazards import KIND as HAZARD
@@ -285,6 +286,8 @@ class Change:
         """Ids at services that were linked, as digests."""
         self.severed: list[bytes] = []
         """Ids at services that were unlinked, or whose person was erased, as digests."""
+        self.retired: list[str] = []
+        """Recipients that were retired."""
         self.here: dict[bytes, Entry] = {}
         self._claimed: dict[bytes, int] = {}
         self._ordinals: dict[bytes, int] = {}
@@ -399,6 +402,8 @@ class Change:
         if ordinal is None:
             self.city = self.city.apply(event, entry.position, entry.recorded_at)  # type: ignore[arg-type]
             self.city_since = entry.position
+            if isinstance(event, RecipientRetired):
+                self.retired.append(event.recipient)
             self._point(policies.CITY, entry.position, FOREVER, event)
             return
         self.persons_since = entry.position

@@ -23,7 +23,7 @@ from typing import Any, Literal, cast, get_args
 
 from fastapi import Request
 
-from hub.errors import Misuse, Refused
+from hub.errors import Misuse, PayloadError, Refused
 from hub.events import CONTROLS, Event
 from hub.identity.caller import ROLES, Caller, Role
 from hub.rules import matches
@@ -67,6 +67,11 @@ GET    /v1/recipients                            any    any     any     any     
 GET    /v1/recipients/{recipient}                any    any     any     any     any      any
 PUT    /v1/recipients/{recipient}                -      -       -       -       any      -
 DELETE /v1/recipients/{recipient}                -      -       -       -       any      -
+GET    /v1/recipients/{recipient}/streams        -      own     -       -       any      any
+GET    /v1/recipients/{recipient}/streams/{stream} -    own     -       -       any      any
+PUT    /v1/recipients/{recipient}/streams/{stream} -    -       -       -       any      -
+DELETE /v1/recipients/{recipient}/streams/{stream} -    -       -       -       any      -
+GET    /v1/recipients/{recipient}/keys/{key}     -      own     -       -       -        -
 GET    /v1/kinds                                 any    any     any     any     any      any
 POST   /v1/kinds                                 -      -       -       -       any      -
 GET    /v1/places                                any    any     any     any     any      any
@@ -125,6 +130,8 @@ kind.introduced         -      -       -       -       any      -
 area.introduced         -      -       -       -       any      -
 recipient.registered    -      -       -       -       any      -
 recipient.retired       -      -       -       -       any      -
+stream.registered       -      -       -       -       any      -
+stream.ended            -      -       -       -       any      -
 person.enrolled         -      -       own     -       any      -
 person.moved            -      -       own     -       any      -
 person.erased           -      -       own     -       any      -
@@ -318,6 +325,12 @@ class Authority:
     def _kinds(self, caller: Caller) -> tuple[str, ...]:
         """The kinds and patterns that the caller's source may write."""
         return self._sources.get(caller.source or "", self._sources.get("*", ()))
+
+
+def check_source(event: Event) -> None:
+    """Raise PayloadError for what no source can know: who of the officers or persons did a thing."""
+    if event.kind in CONTROLS and event.data.get("by") is not None:
+        raise PayloadError("is not for a source to say", path="by", kind=event.kind)
 
 
 def _cell(kind: str, role: Role) -> Cell:

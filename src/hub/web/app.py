@@ -31,6 +31,7 @@ from hub.web import (
     persons,
     quarantine,
     registry,
+    sending,
     spec,
     streams,
     views,
@@ -109,6 +110,7 @@ def routes(lifespan: Any = None) -> FastAPI:
     links.add_routes(app, PREFIX)
     city.add_routes(app, schemas, PREFIX)
     registry.add_routes(app, schemas)
+    sending.add_routes(app, schemas, PREFIX)
     app.include_router(_operation())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     for kind in (Problem, HubError, RequestValidationError, HTTPException, Exception):

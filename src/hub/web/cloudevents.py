@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from hub.codec import is_id
-from hub.connector.json import parse
-from hub.errors import PayloadError
+from hub.connector.json import parse, written
+from hub.errors import PayloadError, Refused
 from hub.events import Event
+from hub.quarantine import Refusal
 from hub.web import bodies
 from hub.web.problems import Problem
 from hub.wire import attributes, with_exercise
@@ -104,7 +105,7 @@ def binary(headers: Mapping[str, str], body: bytes) -> Sent:
         try:
             said["data"] = parse(body)
         except PayloadError as error:
-            return Sent(_unread(said, PayloadError(error.reason, path="data")), said)
+            return unread(said, PayloadError(error.reason, path="data"), said)
     return sent(said)
 
 
@@ -129,7 +130,28 @@ def sent(said: Any) -> Sent:
     try:
         return Sent(_event(said), said)
     except PayloadError as error:
-        return Sent(_unread(said, error), said)
+        return unread(said, error, said)
+
+
+def unread(said: Any, error: PayloadError, raw: Any) -> Sent:
+    """An event of which no more can be read than some attributes."""
+    return Sent(_unread(said, error), raw)
+
+
+def refusal(one: Sent, error: PayloadError | Refused) -> Refusal:
+    """What the quarantine keeps of an event that was refused."""
+    event = one.event
+    return Refusal.of(
+        error,
+        via="events",
+        media_type=STRUCTURED,
+        payload=one.raw if isinstance(one.raw, bytes) else written(one.raw),
+        source=event.source,
+        id=event.id,
+        kind=event.kind,
+        person=event.person,
+        refs=() if event.ref is None else (event.ref,),
+    )
 
 
 def events_of(payload: bytes) -> list[Event]:

@@ -1,0 +1,476 @@
+"""`hub ingest-kafka` against a real broker: what a source may say comes in once, the rest is refused with a reason.
+
+Long form: HUB_TEST_KILLS=50.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka import Message, Producer
+
+import brokers
+from brokers import Broker, everything, header
+from conftest import Town
+from doors import cloudevent
+from hub.cli.opening import Opening
+from hub.events import Entry
+from hub.hub import Hub
+from hub.log.clock import WatchedClock
+from hub.registry import Registry
+from hub.relay import broker as kafka
+from hub.relay.ingest import VIA, Came, Ingest
+from hub.relay.settings import load
+from hub.scenario import flat_event
+from hub.web.quarantine import translator
+from hub.wire import frame, headers
+
+KILLS = int(os.environ.get("HUB_TEST_KILLS", "8"))
+PEOPLE = 20
+PATIENCE_S = 120
+SOURCES = '[ingest.sources]\nmyhazard = ["safety.answered", "location.*", "care.*"]\n'
+STRUCTURED = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+BATCH = [("content-type", b"application/cloudevents-batch+json")]
+COMMAND = "from hub.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    brokers.needed()
+    found = Broker().start()
+    yield found
+    found.close()
+
+
+class Door:
+    """A topic of a test's own, and who writes to it."""
+
+    def __init__(self, broker: Broker, prefix: str) -> None:
+        self.broker, self.prefix = broker, prefix
+        self.settings = broker.settings()
+        self.settings.write_text(self.settings.read_text() + f'prefix = "{prefix}"\n{SOURCES}')
+        self.at = kafka.Broker(load(self.settings, {}))
+        self.at.ensure([self.at.ingest(), self.at.refused()])
+        self._producer = Producer(
+            {"bootstrap.servers": broker.bootstrap, "message.max.bytes": 20_000_000, "log_level": 0}
+        )
+        self.sent = 0
+
+    def send(self, value: bytes | None, headers: Any = (), key: bytes | None = None, partition: int = -1) -> None:
+        failed: list[Any] = []
+        more = {} if partition < 0 else {"partition": partition}
+        topic = f"{self.prefix}hub.ingest"
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, headers=list(headers), on_delivery=lambda e, _: failed.append(e), **more
+                )
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self.sent += 1
+        self._failed = failed
+
+    def flush(self) -> None:
+        assert self._producer.flush(60) == 0
+
+    def event(self, event: Mapping[str, Any], key: bytes | None = None, partition: int = -1) -> None:
+        self.send(json.dumps(event).encode(), STRUCTURED, key, partition)
+
+    def refused(self) -> list[Message]:
+        return everything(self.broker.bootstrap, f"{self.prefix}hub.ingest.refused")
+
+    def reasons(self) -> list[tuple[int, str, str]]:
+        """By offset in the topic: path and reason."""
+        said = [(int(header(m, "hub_offset")), json.loads(m.value() or b"")) for m in self.refused()]
+        return [(offset, one["path"], one["reason"]) for offset, one in sorted(said, key=lambda found: found[0])]
+
+
+@pytest.fixture
+def door(broker: Broker) -> Door:
+    return Door(broker, f"i{uuid.uuid4().hex[:8]}.")
+
+
+@pytest.fixture
+def home(town: Town) -> Town:
+    for person in ("hanako", "taro"):
+        town.tell("person.enrolled", person=person, areas=["07202"])
+    return town
+
+
+def ingest(town: Town, door: Door, count: int | None = None) -> Counter[str]:
+    """Take what was sent, until each of it became something; how many of each."""
+    door.flush()
+    counts: Counter[str] = Counter()
+    stop, wanted = threading.Event(), door.sent if count is None else count
+
+    def told(came: Came) -> None:
+        assert came.error is None, came.error
+        counts.update(came.counts)
+        if counts.total() >= wanted:
+            stop.set()
+
+    give_up = threading.Timer(PATIENCE_S, stop.set)
+    give_up.start()
+    Ingest(town.hub, door.at, Registry(town.hub.log.schemas)).run(stop, told)
+    give_up.cancel()
+    assert counts.total() >= wanted, counts
+    return counts
+
+
+def entries(town: Town, source: str = "myhazard") -> list[Entry]:
+    with town.hub.log.entries.snapshot() as (connection, _):
+        return [e for e in town.hub.log.scan(connection) if isinstance(e, Entry) and e.event.source == source]
+
+
+def answer(id: str, person: str = "hanako", **more: Any) -> dict[str, Any]:
+    return cloudevent("safety.answered", id, person, source="myhazard", status="safe", **more)
+
+
+def attributes(id: str, person: str = "hanako", **more: Any) -> list[tuple[str, bytes]]:
+    """The headers of binary mode."""
+    return headers(id=id, source="myhazard", type="safety.answered", subject=person, **more)
+
+
+def test_each_form_of_an_event_comes_in_as_over_http(home: Town, door: Door) -> None:
+    registry, kind = Registry(home.hub.log.schemas), home.hub.log.schemas.kind("safety.answered")
+    out = io.BytesIO()
+    schema = {name: part for name, part in kind.schema.items() if name != "category"}
+    record = {field["name"]: None for field in kind.schema["fields"]} | {"status": "safe"}
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), record)
+    door.event({**answer("structured"), "time": "2026-06-01T09:00:00+09:00"})
+    door.send(json.dumps([answer("first"), answer("second")]).encode(), BATCH)
+    said = headers(
+        id="json", source="myhazard", type="safety.answered", subject="hanako", datacontenttype="application/json"
+    )
+    door.send(b'{"status": "safe"}', said)
+    said = attributes("avro", exercise=True)
+    door.send(frame(registry.id_of("safety.answered.1"), out.getvalue()), said)
+    assert ingest(home, door, 5) == {"accepted": 5}
+    found = {entry.event.id: entry for entry in entries(home)}
+    assert set(found) == {"structured", "first", "second", "json", "avro"}
+    assert {entry.event.data["status"] for entry in found.values()} == {"safe"}
+    assert {entry.event.person for entry in found.values()} == {"hanako"}
+    assert [name for name, entry in found.items() if entry.event.exercise] == ["avro"]
+    assert found["structured"].event.occurred_at is not None
+    assert door.refused() == []
+
+
+def test_the_same_again_is_a_duplicate_and_what_has_no_link_waits(home: Town, door: Door) -> None:
+    for _ in range(3):
+        door.event(answer("s"))
+    unlinked = {**answer("r"), "ref": "resident-7"}
+    del unlinked["subject"]
+    door.event(unlinked)
+    assert ingest(home, door) == {"accepted": 1, "duplicate": 2, "waiting": 1}
+    home.tell("identity.linked", person="hanako", source="myhazard", ref="resident-7")
+    assert [entry.event.id for entry in entries(home)] == ["s", "r"]
+
+
+HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
+    "no value": (None, STRUCTURED, "", "has no value"),
+    "no form": (b"{}", (), "", "has neither ce_ headers nor the content-type application/cloudevents+json"),
+    "not UTF-8": (b"\xff\xfe{}", STRUCTURED, "", "is not UTF-8"),
+    "no JSON": (b"{", STRUCTURED, "", "is no JSON, at line 1, column 2"),
+    "nested": (b"[" * 200_000, STRUCTURED, "", "is nested too deeply"),
+    "a name twice": (b'{"a":1,"a":2}', STRUCTURED, "", "says a name twice in one object"),
+    "no object": (b"7", STRUCTURED, "", "is no object"),
+    "NaN": (b'{"a":NaN}', STRUCTURED, "", "holds a number that JSON does not have"),
+    "huge": (b'{"a":"' + b"x" * 10_000_000 + b'"}', STRUCTURED, "", "is larger than 1024 KiB"),
+    "no batch": (b"{}", BATCH, "", "is no array of events"),
+    "an empty batch": (b"[]", BATCH, "", "is an empty array"),
+    "a long batch": (b"[" + b"7," * 10_000 + b"7]", BATCH, "", "holds more than 10000 events"),
+    "a charset": (b"{}", [("content-type", b"application/cloudevents+json; charset=shift_jis")], "datacontenttype",
+                  "is in a charset that is not UTF-8"),
+    "a header twice": (b"{}", [("ce_id", b"a"), ("CE_ID", b"b")], "id", "stands twice in the headers"),
+    "a header that is no text": (b"{}", [("ce_id", b"\xff")], "id", "is not UTF-8"),
+    "an old version": (b"{}", [("ce_specversion", b"0.3"), ("ce_id", b"a")], "specversion", "is not 1.0"),
+    "no source": (b"{}", [("ce_specversion", b"1.0"), ("ce_id", b"a"), ("ce_type", b"a.b")], "source", "is missing"),
+    "Avro of no schema": (frame(7, b"abc"), attributes("a"),
+                          "data", "names a schema that this hub does not have"),
+    "Avro that is cut": (b"\x00\x01", attributes("a"),
+                         "data", "is too short for the wire format: one byte 0 and a schema's id in four"),
+}  # fmt: skip
+
+
+def test_what_is_hostile_is_refused_with_a_reason_and_stops_nothing(home: Town, door: Door) -> None:
+    for value, said, _, _ in HOSTILE.values():
+        door.send(value, said, b"k", partition=0)
+    door.event(answer("at the end"), b"k", partition=0)
+    assert ingest(home, door) == {"refused": len(HOSTILE), "accepted": 1}
+    assert [entry.event.id for entry in entries(home)] == ["at the end"]
+    wanted = [(path, reason) for _, _, path, reason in HOSTILE.values()]
+    assert [(path, reason) for _, path, reason in door.reasons()] == wanted
+    for message in door.refused():
+        assert message.key() == b"k"
+        assert header(message, "hub_topic") == f"{door.prefix}hub.ingest"
+        assert header(message, "hub_partition") == "0"
+    kept = home.hub.quarantine.items(limit=100)
+    assert {item.via for item in kept} == {VIA}
+    assert len(kept) >= 10
+
+
+def refused_of(error: str, path: str, **changed: Any) -> tuple[dict[str, Any], str, str]:
+    return {**answer("x"), **changed}, path, error
+
+
+NOT_THEIRS = "is not for this caller to append"
+FOREIGN = [
+    refused_of(NOT_THEIRS, "", source="careyell"),
+    refused_of(NOT_THEIRS, "", source="hub"),
+    refused_of(NOT_THEIRS, "", source="api"),
+    refused_of(NOT_THEIRS, "", source="*"),
+    refused_of(NOT_THEIRS, "", type="profile.updated"),
+    refused_of(NOT_THEIRS, "", type="person.erased", data={}),
+    refused_of(NOT_THEIRS, "", type="consent.granted", data={}),
+    refused_of(NOT_THEIRS, "", type="consent.requested", data={}),
+    refused_of(NOT_THEIRS, "", type="emergency.declared", subject=None, data={}),
+    refused_of(NOT_THEIRS, "", type="override.opened", subject=None, data={}),
+    refused_of(NOT_THEIRS, "", type="kind.introduced", subject=None, data={}),
+    refused_of(NOT_THEIRS, "", type="identity.linked", data={}),
+    refused_of(NOT_THEIRS, "", type="view.disclosed", subject=None, data={}),
+    refused_of(NOT_THEIRS, "", type="fact.retracted", data={"event": "e", "source": "careyell"}),
+    refused_of("is not for a source to say", "by", type="fact.retracted", data={"event": "e", "by": "taro"}),
+]
+
+
+def test_the_broker_unpacks_and_refuses_what_would_burst(home: Town, door: Door) -> None:
+    """40 MB of nothing take 40 KB as gzip: whoever unpacks a batch has all of it before anything can look."""
+    if not door.broker.lasting:
+        pytest.skip("the broker of the wheel measures nothing")
+    packing = {"compression.type": "gzip", "message.max.bytes": 100_000_000, "queue.buffering.max.kbytes": 200_000}
+    producer = Producer({"bootstrap.servers": door.broker.bootstrap, "log_level": 0, **packing})
+    failed: list[Any] = []
+    bomb, topic = b" " * 40_000_000, f"{door.prefix}hub.ingest"
+    producer.produce(topic, bomb, headers=STRUCTURED, on_delivery=lambda error, _: failed.append(error))
+    assert producer.flush(60) == 0
+    assert [error.name() for error in failed] == ["MSG_SIZE_TOO_LARGE"]
+    producer.produce(topic, json.dumps(answer("s")).encode(), headers=STRUCTURED)
+    assert producer.flush(60) == 0
+    assert ingest(home, door, 1) == {"accepted": 1}
+
+
+def test_a_topic_says_no_more_than_a_source_may(home: Town, door: Door) -> None:
+    end = home.hub.log.entries.max_notification_id()
+    for event, _, _ in FOREIGN:
+        door.event(event, partition=0)
+    assert ingest(home, door) == {"refused": len(FOREIGN)}
+    assert [(path, reason) for _, path, reason in door.reasons()] == [(path, reason) for _, path, reason in FOREIGN]
+    assert home.hub.log.entries.max_notification_id() == end
+    assert len(home.hub.quarantine.items()) == 1, "nobody fills the quarantine with what is not theirs"
+
+
+def test_a_source_takes_back_its_own_fact(home: Town, door: Door) -> None:
+    door.event(answer("s"), b"k")
+    door.event(cloudevent("fact.retracted", "t", "hanako", source="myhazard", event="s"), b"k")
+    assert ingest(home, door) == {"accepted": 2}
+
+
+def test_a_refusal_tells_no_value_and_the_quarantine_plays_it_again(home: Town, door: Door) -> None:
+    registry, kind = Registry(home.hub.log.schemas), home.hub.log.schemas.kind("safety.answered")
+    body = kind.encode({"status": "safe"})
+    said = attributes("late", "jiro")
+    door.send(frame(registry.id_of("safety.answered.1"), body), said, b"k")
+    door.event({**answer("n", "hanako"), "data": {"status": "secretly fine"}}, b"k")
+    assert ingest(home, door) == {"refused": 2}
+    for message in door.refused():
+        whole = repr((message.value(), message.headers()))
+        assert not any(word in whole for word in ("hanako", "jiro", "secretly", "late"))
+        assert json.loads(message.value() or b"")["kind"] == "safety.answered"
+    home.tell("person.enrolled", person="jiro", areas=["07202"])
+    [item] = [item for item in home.hub.quarantine.items() if item.reason == "no such person is enrolled"]
+    [result] = home.hub.quarantine.replay(item.item, translator(home.hub.plugins))
+    assert (result.status, result.event.person, result.event.data["status"]) == ("accepted", "jiro", "safe")
+
+
+def test_what_is_urgent_goes_first_and_a_key_keeps_its_order(home: Town, door: Door) -> None:
+    place = {"lat_deg": 37.5, "lon_deg": 139.9, "accuracy_m": 5}
+    for number in range(3):
+        door.event(cloudevent("location.reported", f"p{number}", "taro", source="myhazard", **place), b"taro", 0)
+    door.event(cloudevent("location.reported", "before", "hanako", source="myhazard", **place), b"hanako", 0)
+    door.event(answer("urgent"), b"hanako", 0)
+    door.event(cloudevent("location.reported", "after", "hanako", source="myhazard", **place), b"hanako", 0)
+    assert ingest(home, door) == {"accepted": 6}
+    assert [entry.event.id for entry in entries(home)] == ["before", "urgent", "p0", "p1", "p2", "after"]
+
+
+def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:
+    """The clock leaps, so that nothing can be appended, until it is right again."""
+    leap = timedelta(0)
+    clock = WatchedClock(lambda: datetime.now(UTC) + leap, time.monotonic)
+    hub = Hub.open(f"sqlite:///{tmp_path / 'hub.sqlite3'}", clock, durable=False)
+    hub.init()
+    hub.intake.take([flat_event("person.enrolled", {"person": "hanako", "areas": ["07202"]}, "e")])
+    for number in range(50):
+        door.event(answer(f"s{number}"))
+    door.flush()
+    stop, told = threading.Event(), list[str | None]()
+    counts: Counter[str] = Counter()
+    leap = timedelta(hours=-3)
+
+    def hear(came: Came) -> None:
+        nonlocal leap
+        told.append(came.error)
+        counts.update(came.counts)
+        if len(told) == 3:
+            leap = timedelta(0)
+        if counts.total() >= 50:
+            stop.set()
+
+    Ingest(hub, door.at, Registry(hub.log.schemas)).run(stop, hear)
+    assert all("clock" in (error or "") for error in told[:3]), told
+    assert counts == {"accepted": 50}
+    hub.close()
+
+
+class Taking:
+    """A real `hub ingest-kafka`."""
+
+    def __init__(self, url: str, settings: Path) -> None:
+        env = {**os.environ, "HUB_DATABASE_URL": url, "HUB_KAFKA": str(settings)}
+        command = [sys.executable, "-c", COMMAND, "ingest-kafka", "--json"]
+        self.popen = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        self.said: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.said.append(line)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.popen.send_signal(number)
+        status = self.popen.wait(60)
+        self._reader.join()
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+        return status
+
+
+def wait_for(what: str, true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Stood:
+    """A hub on the machine's clock, beside which processes take events in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'hub.sqlite3'}"
+        self.hub = Opening(self.url)()
+        self.hub.init()
+        said = [{"person": f"p{n}", "areas": ["07202"]} for n in range(PEOPLE)]
+        self.hub.intake.take([flat_event("person.enrolled", one, f"e-{one['person']}") for one in said])
+        self.begun = self.position
+
+    @property
+    def position(self) -> int:
+        return self.hub.log.entries.max_notification_id() or 0
+
+    def ids(self) -> list[str]:
+        with self.hub.log.entries.snapshot() as (connection, _):
+            rows = self.hub.log.scan(connection, after=self.begun)
+            return [entry.event.id for entry in rows if isinstance(entry, Entry)]
+
+
+@pytest.fixture
+def stood(tmp_path: Path) -> Iterator[Stood]:
+    found = Stood(tmp_path)
+    yield found
+    found.hub.close()
+
+
+def test_killed_at_random_nothing_is_lost_or_doubled(stood: Stood, door: Door) -> None:
+    some = random.Random(3)
+    number, bad = 0, 0
+    for _ in range(KILLS):
+        taking = Taking(stood.url, door.settings)
+        at = stood.position
+        for _ in range(600):
+            person = f"p{number % PEOPLE}"
+            door.event(answer(f"s{number}", person), person.encode())
+            number += 1
+            if number % 100 == 0:
+                door.send(b"{", STRUCTURED, f"bad{bad}".encode())
+                bad += 1
+        door.flush()
+        wait_for("it takes", lambda at=at: stood.position > at)  # type: ignore[misc]
+        time.sleep(some.uniform(0, 0.3))
+        taking.end(signal.SIGKILL)
+    taking = Taking(stood.url, door.settings)
+    wait_for("all is taken", lambda: stood.position >= stood.begun + number)
+    wait_for("all is refused", lambda: len({m.key() for m in door.refused()}) == bad)
+    assert taking.end() == 0
+    ids = stood.ids()
+    assert len(ids) == number
+    assert set(ids) == {f"s{n}" for n in range(number)}
+    for person in range(PEOPLE):
+        of_them = [number for number in map(int, (name[1:] for name in ids)) if number % PEOPLE == person]
+        assert of_them == sorted(of_them), "what shares a key stays in its order"
+
+
+def test_two_in_one_group_share_what_comes(stood: Stood, door: Door) -> None:
+    both = [Taking(stood.url, door.settings) for _ in range(2)]
+    number = 0
+
+    def write(count: int) -> None:
+        nonlocal number
+        for _ in range(count):
+            door.event(answer(f"s{number}", f"p{number % PEOPLE}"), str(number).encode(), partition=number % 4)
+            number += 1
+        door.flush()
+
+    deadline = time.monotonic() + PATIENCE_S
+    while not all(any('"accepted"' in line for line in taking.said) for taking in both):
+        assert time.monotonic() < deadline, "one of them takes nothing"
+        write(100)
+        time.sleep(0.3)
+    both[0].end(signal.SIGKILL)
+    write(400)
+    wait_for("all is taken", lambda: stood.position >= stood.begun + number)
+    assert both[1].end() == 0
+    ids = stood.ids()
+    assert len(ids) == len(set(ids)) == number
+
+
+def test_the_broker_away_for_a_while(stood: Stood, door: Door) -> None:
+    taking = Taking(stood.url, door.settings)
+    door.event(answer("before", "p1"))
+    door.flush()
+    wait_for("it takes", lambda: stood.position == stood.begun + 1)
+    (door.broker.stop if door.broker.lasting else door.broker.pause)()
+    time.sleep(2)
+    (door.broker.start if door.broker.lasting else door.broker.resume)()
+    door.event(answer("after", "p1"))
+    door.flush()
+    wait_for("it takes again", lambda: stood.position == stood.begun + 2)
+    assert taking.end() == 0
+    assert stood.ids() == ["before", "after"]
+
+
+def test_without_sources_nothing_is_taken(stood: Stood, broker: Broker) -> None:
+    env = {**os.environ, "HUB_DATABASE_URL": stood.url, "HUB_KAFKA": str(broker.settings())}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "ingest-kafka"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "[ingest.sources]" in done.stderr

@@ -1,0 +1,130 @@
+"""How far the lines to the broker are: the lease that one relay has, what is told of it, the pieces of hub.events."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from conftest import Town
+from doors import served
+from hub.errors import PayloadError
+from hub.identity.local import identity
+from hub.log.recorder import chunk
+from hub.registry import Registry
+from hub.relay import events
+from hub.relay.broker import Broker
+from hub.relay.events import EventsLine
+from hub.relay.settings import Kafka
+from hub.relayed import Held, Relayed
+
+MINUTE = timedelta(minutes=1)
+LINE = "hub.events"
+
+
+def taken(relayed: Relayed, lease: timedelta = MINUTE) -> Held:
+    held = relayed.take(LINE, lease)
+    assert held is not None
+    return held
+
+
+def test_one_relay_holds_a_line_until_its_lease_ends(town: Town) -> None:
+    one, other = Relayed(town.hub.log), Relayed(town.hub.log)
+    first = taken(one)
+    assert (first.position, first.token, first.fence) == (0, None, 1)
+    assert other.take(LINE, MINUTE) is None
+    town.wait(timedelta(seconds=50))
+    assert one.renew(first, MINUTE)
+    town.wait(timedelta(seconds=50))
+    assert other.take(LINE, MINUTE) is None
+    town.wait(timedelta(seconds=11))
+    assert taken(other).fence == 2
+    assert one.advance(first, MINUTE, position=7) is None
+    assert not one.renew(first, MINUTE)
+
+
+def test_who_gives_a_line_back_is_followed_at_once_where_it_stands(town: Town) -> None:
+    one, other = Relayed(town.hub.log), Relayed(town.hub.log)
+    held = one.advance(taken(one), MINUTE, position=5, token="t")
+    assert held is not None
+    one.release(held)
+    town.wait(timedelta(seconds=1))
+    assert (taken(other).position, taken(other).token) == (5, "t")
+
+
+def test_a_lease_of_a_clock_that_leapt_holds_nobody_up(town: Town) -> None:
+    one, other = Relayed(town.hub.log), Relayed(town.hub.log)
+    town.wait(timedelta(days=400))
+    taken(one)
+    town.clock.set(town.now - timedelta(days=400))
+    assert taken(other).fence == 2
+
+
+def test_what_has_to_hold_with_the_position_is_written_with_it_or_not_at_all(town: Town) -> None:
+    relayed = town.hub.relayed
+    held = taken(relayed)
+
+    def fails(connection: object) -> None:
+        raise PayloadError("no")
+
+    with pytest.raises(PayloadError):
+        relayed.advance(held, MINUTE, position=5, stored=fails)
+    assert [lag.position for lag in relayed.lags()] == [0]
+
+
+def test_how_far_behind_a_line_is(town: Town) -> None:
+    relayed = town.hub.relayed
+    held = relayed.advance(taken(relayed), MINUTE, position=town.hub.log.entries.max_notification_id() or 0)
+    assert held is not None
+    town.wait(timedelta(hours=1))
+    [lag] = relayed.lags()
+    assert (lag.events, lag.lag_s, lag.error) == (0, 0.0, None)
+    held = taken(relayed, timedelta(minutes=50))
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.wait(timedelta(seconds=90))
+    relayed.fail(held, "the broker does not answer in time")
+    [lag] = relayed.lags()
+    assert (lag.events, lag.lag_s, lag.failures, lag.error) == (1, 90.0, 1, "the broker does not answer in time")
+    with served().over(town.hub, identity()) as client:
+        figures = client.get("/metrics", as_="operator").body.decode()
+    assert 'hub_relay_lag_seconds{worker="1",line="hub.events"} 90.0' in figures
+    assert 'hub_relay_lag_events{worker="1",line="hub.events"} 1.0' in figures
+    assert relayed.advance(taken(relayed), MINUTE, position=1) is not None
+    assert [(lag.failures, lag.error) for lag in relayed.lags()] == [(0, None)]
+
+
+def line(town: Town, at_once: int) -> EventsLine:
+    broker = Broker(Kafka(bootstrap=("127.0.0.1:1",)))
+    return EventsLine(town.hub.log, broker, Registry(town.hub.log.schemas), at_once=at_once)
+
+
+def test_pieces_come_one_behind_the_other_without_a_gap(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at_once, most_bytes in ((4, 1 << 24), (1_000, 3_000)):
+        monkeypatch.setattr(events, "PIECE_BYTES", most_bytes)
+        found, pieces = line(town, at_once), 0
+        held, positions = Held(name=LINE, position=0, token=None, fence=1), list[str]()
+        while (piece := found.piece(held)) is not None:
+            pieces += 1
+            positions += [dict(message.headers)["ce_position"].decode() for message in piece.messages]
+            assert piece.position == int(positions[-1])
+            held = Held(name=LINE, position=piece.position, token=None, fence=1)
+            assert piece.more or found.piece(held) is None
+        assert positions == [str(n) for n in range(1, (town.hub.log.entries.max_notification_id() or 0) + 1)]
+        assert pieces > 1
+
+
+def test_what_stands_beside_a_disclosure_is_not_published(town: Town) -> None:
+    said = {"class": "city", "areas": ["*"], "purposes": ["rescue"], "overrides": []}
+    town.tell("recipient.registered", recipient="aizu-city", **said)
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.tell("safety.answered", person="hanako", status="safe")
+    terms = {"to": {"recipient": "aizu-city"}, "kinds": ["safety.answered"], "purposes": ["rescue"], "data": "all"}
+    town.tell("consent.granted", person="hanako", grant="g", modes=["normal", "emergency"], **terms)
+    assert len(town.read("aizu-city", "rescue").persons) == 1
+    piece = line(town, 1_000).piece(Held(name=LINE, position=0, token=None, fence=1))
+    assert piece is not None
+    with town.hub.log.entries.snapshot() as (connection, _):
+        beside = [row.state for row in connection.execute(chunk.select())]
+    assert beside
+    whole = b"".join(message.value or b"" for message in piece.messages)
+    assert not any(state in whole for state in beside)
