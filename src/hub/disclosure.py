@@ -38,6 +38,7 @@ from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
 from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, levels_of
+from hub.views import index
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 REFUSED = "view.refused"
@@ -478,10 +479,7 @@ class Disclosure:
 
     def named(self, connection: Connection, entry: Entry) -> tuple[list[int], list[int]]:
         """Whom a disclosure showed, and whom it took back: ordinals."""
-        pieces = self._log.chunks(connection, entry.position)
-        count = entry.event.data["persons_chunks"]
-        count = len(pieces) if count is None else count
-        return ordinals_of(pieces[:count]), ordinals_of(pieces[count:])
+        return index.named(self._log, connection, entry)
 
     def message(self, query: Query, persons: Sequence[Shown], feed: FeedPart, moment: Moment) -> Answer:
         """A message of a feed, in the order of the persons' ids; of who is taken back the `ref` alone."""
@@ -671,16 +669,3 @@ def _pieces(ordinals: Iterable[int]) -> list[bytes]:
             step >>= 7
         out.append(step)
     return [bytes(out[at : at + _CHUNK_BYTES]) for at in range(0, len(out), _CHUNK_BYTES)]
-
-
-def ordinals_of(pieces: Iterable[bytes]) -> list[int]:
-    """The set that `_pieces` wrote: ordinals of the persons shown."""
-    found, last, step, shift = [], 0, 0, 0
-    for byte in b"".join(pieces):
-        step |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            last += step
-            found.append(last)
-            step = shift = 0
-    return found

@@ -17,6 +17,7 @@ from hub import hazards, retention
 from hub.audit import Audit
 from hub.citizen import Citizen
 from hub.commits import Commits
+from hub.derived.index import Index
 from hub.directory import Directory
 from hub.disclosure import Disclosure
 from hub.errors import Misuse
@@ -66,6 +67,7 @@ class Hub:
     plugins: Plugins
     payloads: Payloads
     polling: Polling
+    index: Index
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -123,6 +125,7 @@ class Hub:
             plugins=plugins,
             payloads=payloads,
             polling=Polling(log, payloads, plugins),
+            index=Index(log),
             engines=(engine, keys),
         )
         hub._finish_erasures()

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from hub.disclosure import Disclosure, Telling, parse_query
 from hub.events import Entry
 from hub.log.log import Log
-from hub.views import uses
+from hub.views import index, uses
 from hub.views.views import DISCLOSED, Views
 
 UNKNOWN = "unknown"
@@ -84,28 +84,28 @@ class Traces:
         before, after: only disclosures at positions strictly between. limit: at most so many.
         """
         found: list[Sighting] = []
-        for positions in self._back(before, after):
+        while len(found) < limit:
             with self._log.entries.snapshot() as (connection, end):
                 self._views.at(connection, end.position)
                 ordinal = self._views.persons.ordinal(person)
-                if ordinal is None or not self._views.persons.enrolled_by(ordinal, positions[0]):
+                if ordinal is None or self._views.persons.erased_at(ordinal) is not None:
                     return found
-                entries = self._log.read(connection, positions)
-                for position in positions:
+                before = end.position + 1 if before is None else before
+                looked = index.found(connection, ordinal, after=after, before=before, limit=_AT_ONCE)
+                entries = self._log.read(connection, (position for position, _ in looked))
+                for position, known in looked:
                     entry = entries[position]
-                    if isinstance(entry, Entry) and ordinal in self._disclosure.named(connection, entry)[0]:
+                    if isinstance(entry, Entry) and (known or self._shows(connection, entry, ordinal)):
                         found += self._sightings(connection, end.position, entry, [ordinal])
                         if len(found) >= limit:
                             return found[:limit]
+            if len(looked) < _AT_ONCE:
+                return found
+            before = looked[-1][0]
         return found
 
-    def _back(self, before: int | None, after: int) -> Iterator[list[int]]:
-        """The positions of the disclosures between, newest first, some at a time."""
-        with self._log.entries.snapshot() as (connection, end):
-            up_to = end.position if before is None else min(before - 1, end.position)
-            positions = uses.disclosures(connection, after=after, up_to=up_to)[::-1]
-        for at in range(0, len(positions), _AT_ONCE):
-            yield positions[at : at + _AT_ONCE]
+    def _shows(self, connection: Connection, entry: Entry, ordinal: int) -> bool:
+        return ordinal in self._disclosure.named(connection, entry)[0]
 
     def between(self, since: datetime, until: datetime) -> Iterator[Sighting]:
         """Who saw what of whom, oldest first: of each disclosure decided at `since` or later, and before `until`."""

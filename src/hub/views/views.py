@@ -33,7 +33,7 @@ from hub.log.log import Closed, Log
 from hub.log.recorder import Append
 from hub.policy import City, Grant, Policy
 from hub.rules import LOST_MESH, Place
-from hub.views import chains, facts, links, persons, policies, uses
+from hub.views import chains, facts, index, links, persons, policies, uses
 from hub.views.facts import Facts
 from hub.views.persons import Persons
 from hub.views.policies import FOREVER, Held, Policies
@@ -42,6 +42,9 @@ TABLES = (
     *(persons.person, policies.policy, links.link, facts.fact, facts.retraction),
     *(chains.chain, uses.disclosure, uses.consumed),
 )
+LAGGING = (index.shown,)
+"""What is derived behind the log's back (`hub.derived`); a rebuild brings it to the end too."""
+
 DISCLOSED = "view.disclosed"
 
 _CACHED = 200_000
@@ -209,7 +212,9 @@ class Views:
         with self.log.entries.maintaining() as connection:
             for table in TABLES:
                 connection.execute(delete(table))
+            index.clear(connection)
             count = self.derive(connection)
+            index.close_up(connection, count, everything=True)
         with self._lock:
             self._position = -1
         return count
@@ -456,7 +461,7 @@ class Change:
         self.held = {o: replace(h, policy=self._without_erased(h.policy)) for o, h in self.held.items()}
         persons.mark_erased(self.connection, ordinal, position)
         self.severed += links.end_person(self.connection, ordinal, position, live=self.live)
-        for table in (policies, facts, uses):
+        for table in (policies, facts, uses, index):
             table.delete_person(self.connection, ordinal)
 
     def _link(self, ordinal: int, position: int, event: IdentityLinked | IdentityUnlinked) -> None:
@@ -483,6 +488,14 @@ class Change:
         uses.insert_disclosure(self.connection, entry.position, recipient, pairs)
         for ordinal, position in pairs:
             self._end_spent(ordinal, position, entry.position)
+        if not self.live:
+            self._index(entry)
+
+    def _index(self, entry: Entry) -> None:
+        """Write whom a disclosure named; who is erased later is dropped then."""
+        for ordinals, removed in zip(index.named(self.views.log, self.connection, entry), (False, True), strict=True):
+            present = [ordinal for ordinal in ordinals if not self.is_erased(ordinal)]
+            index.insert_rows(self.connection, entry.position, present, removed=removed)
 
     def _end_spent(self, ordinal: int, position: int, at: int) -> None:
         """End the row of a grant whose last use was consumed: it is never in force again (R19)."""

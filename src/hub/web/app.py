@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
+from hub.derived.follower import Follower
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
@@ -48,6 +49,8 @@ def create(
         hub = await asyncio.to_thread(open_hub)
         at = app.state.door = Door(hub, metrics, open_gate(hub))
         at.inlet.start()
+        follower = Follower(hub.log, hub.index)
+        follower.start()
         running = [asyncio.create_task(_leave(at)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
         _end_streams_first(at)
         try:
@@ -55,6 +58,7 @@ def create(
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.to_thread(follower.stop)
             await asyncio.to_thread(at.close)
             operation.log().info("stopped")
 
