@@ -102,9 +102,8 @@ def test_what_does_not_follow_from_the_log_is_found(seen: Town) -> None:  # noqa
         try:
             seen.hub.audit.verify()
         except Tampered as error:
-            assert "hub rebuild" in str(error)
             seen.hub.views.rebuild()
-            return True
+            return "hub rebuild" in str(error)
         return False
 
     assert found(insert(shown).values(person=1, position=first - 1, removed=0)), "a row that no disclosure gave"

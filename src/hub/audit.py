@@ -19,7 +19,7 @@ from sqlalchemy import Connection, MetaData, Table, exists, func, or_, select
 
 from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
-from hub.disclosure import Answer, Disclosure, Query, answer_hash, query_text
+from hub.disclosure import FIGURE_FORMAT, Answer, Disclosure, Query, answer_hash, query_text
 from hub.errors import Busy, PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
@@ -31,6 +31,7 @@ from hub.obstacles import BLOCKED, Obstacle
 from hub.policy import Emergency, Policy
 from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
 from hub.schemas import Kind
+from hub.statistics import Statistics
 from hub.views import index, uses
 from hub.views.views import DISCLOSED, LAGGING, TABLES, Change, Standing, Views
 from hub.waiting import Waiting
@@ -105,8 +106,11 @@ class Verified:
 class Audit:
     """Looks back over one log."""
 
-    def __init__(self, log: Log, views: Views, commits: Commits, disclosure: Disclosure) -> None:
+    def __init__(
+        self, log: Log, views: Views, commits: Commits, disclosure: Disclosure, statistics: Statistics
+    ) -> None:
         self._log, self._views, self._commits, self._disclosure = log, views, commits, disclosure
+        self._statistics = statistics
 
     @contextmanager
     def _past(self, position: int | None, time: datetime | None) -> Iterator[tuple[Standing, Moment, bool]]:
@@ -278,8 +282,12 @@ class Audit:
             entry = self._log.read(connection, [position]).get(position)
             if not isinstance(entry, Entry) or entry.event.kind != DISCLOSED:
                 raise PayloadError("is no disclosure", path="position")
-            answer = self._disclosure.repeat(connection, end.position, entry)
-            shown, _ = self._disclosure.named(connection, entry)
+            if entry.event.data["format"] == FIGURE_FORMAT:
+                answer = self._statistics.repeat(connection, end.position, entry)
+                shown = self._statistics.named(connection, entry)
+            else:
+                answer = self._disclosure.repeat(connection, end.position, entry)
+                shown, _ = self._disclosure.named(connection, entry)
         data = entry.event.data
         same = answer_hash(data["salt"], answer.body) == data["answer_sha256"]
         return Repeated(

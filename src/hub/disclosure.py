@@ -37,13 +37,14 @@ from hub.log import merkle
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, levels_of
+from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, lasting, levels_of
 from hub.views import index
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 REFUSED = "view.refused"
 FORMAT = "view/1"
 FEED_FORMAT = "changes/1"
+FIGURE_FORMAT = "statistics/1"
 RULES = 1
 """Version of the rules that decided; it stands in every disclosure."""
 
@@ -116,6 +117,15 @@ class Telling(NamedTuple):
     items: int
 
 
+class Seen(NamedTuple):
+    """One fact that is visible: its payload as it would be shown, at which level, and when it took effect."""
+
+    kind: str
+    level: str
+    data: Mapping[str, Any]
+    effective_at: datetime
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedPart:
     """What a message of a feed says besides persons: ordinals of those who are taken back, `next`, `more`."""
@@ -129,7 +139,8 @@ class FeedPart:
 class Answer:
     """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended.
 
-    feed: what a message of a feed says besides persons; None for a view. destroyed: at most how many items,
+    feed: what a message of a feed says besides persons; None for a view. counted: ordinals of those whom a figure of
+    statistics counts; None for what names persons. destroyed: at most how many items,
     and places that decide a mode, are missing since their retention ended; 0 in an answer of now.
     """
 
@@ -141,6 +152,7 @@ class Answer:
     position: int | None = None
     uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     destroyed: int = 0
+    counted: Sequence[int] | None = None
 
     @property
     def items(self) -> Iterator[Item]:
@@ -318,21 +330,48 @@ class Disclosure:
         cover = standing.city.cover((query.area,))
         return [person for person in shown if any(_lies_in(cover, item) for item in person.items)], destroyed
 
+    def lasting(
+        self, standing: Standing, query: Query, time: datetime
+    ) -> Iterator[tuple[int, tuple[str, ...], list[Seen]]]:
+        """What grants that last show to `query`, person by person: ordinal, areas of residence, facts (R20).
+
+        Persons in the order of enrolment; of whom nothing is shown so, nothing comes.
+        """
+        reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
+        queue = sorted(self.candidates(standing, reading, query))
+        for at in range(0, len(queue), _AT_ONCE):
+            part = queue[at : at + _AT_ONCE]
+            permitted, _ = self._permitted(standing, reading, query, part, counting=True)
+            wanted = [
+                (o, kind, p) for o, (_, kinds) in permitted.items() for kind, found in kinds.items() for p in found
+            ]
+            entries = self._log.read(standing.connection, (permit.fact.position for _, _, permit in wanted))
+            seen: dict[int, list[Seen]] = {}
+            for ordinal, kind, permit in wanted:
+                entry = entries[permit.fact.position]
+                if isinstance(entry, Entry):
+                    data = self._data(entry.event, permit.level)
+                    seen.setdefault(ordinal, []).append(Seen(kind, permit.level, data, entry.effective_at))
+            policies = standing.policies(list(seen))
+            for ordinal, facts in seen.items():
+                yield ordinal, policies[ordinal].areas, facts
+
     def tellings(
-        self, standing: Standing, query: Query, time: datetime, ordinals: Iterable[int]
+        self, standing: Standing, query: Query, time: datetime, ordinals: Iterable[int], *, counting: bool = False
     ) -> dict[int, tuple[Mode, tuple[Telling, ...]]]:
         """What of these persons is shown to `query` at `standing` and `time`, by ordinal; no payload is told.
 
         They are taken as chosen: the query's persons, area and page are not asked for again. Of someone who
         is erased there is nothing. A fact whose payload was destroyed since counts as one that was shown.
+        counting: only what grants that last show, as for statistics.
         """
         reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
         present = [o for o in ordinals if self._views.persons.enrolled_by(o, standing.position)]
-        permitted, _ = self._permitted(standing, reading, query, present)
+        permitted, _ = self._permitted(standing, reading, query, present, counting=counting)
         return {o: (mode, _tellings(kinds)) for o, (mode, kinds) in permitted.items()}
 
     def _permitted(
-        self, standing: Standing, reading: Reading, query: Query, ordinals: Sequence[int]
+        self, standing: Standing, reading: Reading, query: Query, ordinals: Sequence[int], *, counting: bool = False
     ) -> tuple[dict[int, tuple[Mode, dict[str, list[Permit]]]], int]:
         """The mode of each person of whom something is shown, and what is shown by kind, in the order of their names.
 
@@ -345,6 +384,8 @@ class Disclosure:
         asked: dict[str, list[int]] = {}
         for ordinal in ordinals:
             decision = reading.decide(policies[ordinal], places.get(ordinal), spent)
+            if counting and decision is not None:
+                decision = lasting(decision)
             if decision is not None:
                 decided[ordinal] = decision
                 for kind in reading.open_kinds(decision):
@@ -502,32 +543,76 @@ class Disclosure:
         claim: bytes = NO_CLAIM,
     ) -> Answer:
         """Append `view.disclosed` with its chunks; the answer with its disclosure."""
+        feed = answer.feed
+        shown = _pieces([shown.ordinal for shown in answer.persons])
+        said = {
+            "query": query_text(query),
+            "format": FORMAT if feed is None else FEED_FORMAT,
+            "persons_count": len(answer.persons),
+            "persons_chunks": len(shown) if feed else None,
+            "request": request,
+        }
+        if feed is not None:
+            said |= {"removed_count": len(feed.removed), "next": feed.next, "more": feed.more}
+        return self._append(
+            append, change, answer, query, said, shown + _pieces(feed.removed if feed else ()), actor, claim
+        )
+
+    def append_figure(
+        self,
+        append: Append,
+        change: Change,
+        answer: Answer,
+        query: Query,
+        asked: str,
+        actor: str | None,
+        *,
+        persons: int,
+        first: bool,
+    ) -> Answer:
+        """Append `view.disclosed` of a figure of statistics. asked: the question as it is logged.
+
+        first: whether it is the first answer of its hour, which names in its chunks whom it counts.
+        """
+        said = {
+            "query": asked,
+            "format": FIGURE_FORMAT,
+            "persons_count": persons,
+            "persons_chunks": None if first else 0,
+        }
+        pieces = _pieces(answer.counted or ()) if first else []
+        return self._append(append, change, answer, query, said, pieces, actor, NO_CLAIM)
+
+    def _append(
+        self,
+        append: Append,
+        change: Change,
+        answer: Answer,
+        query: Query,
+        said: Mapping[str, Any],
+        pieces: Sequence[bytes],
+        actor: str | None,
+        claim: bytes,
+    ) -> Answer:
         disclosure, salt = os.urandom(16).hex(), os.urandom(16)
-        shown, feed = _pieces([shown.ordinal for shown in answer.persons]), answer.feed
-        pieces = shown + _pieces(feed.removed if feed else ())
         data = {
             "disclosure": disclosure,
             "recipient": query.recipient,
             "actor": actor,
             "purpose": query.purpose,
             "exercise": query.exercise,
-            "query": query_text(query),
             "position": answer.moment.position,
             "time": answer.moment.time,
-            "format": FORMAT if feed is None else FEED_FORMAT,
             "rules": RULES,
-            "persons_count": len(answer.persons),
             "items_count": sum(len(shown.items) for shown in answer.persons),
             "answer_sha256": answer_hash(salt, answer.body),
             "salt": salt,
             "root": self.root(answer, salt),
             "uses": [{"person": person, "grant": grant} for person, grant in sorted(answer.uses)],
             "chunks": [hashlib.sha256(piece).digest() for piece in pieces],
-            "request": request,
-            "removed_count": len(feed.removed) if feed else 0,
-            "persons_chunks": len(shown) if feed else None,
-            "next": feed.next if feed else None,
-            "more": feed.more if feed else False,
+            "removed_count": 0,
+            "more": False,
+            **said,
         }
         kind = self._log.schemas.kind(DISCLOSED)
         record = kind.encode(data)

@@ -37,6 +37,7 @@ from hub.quarantine import Quarantine
 from hub.records import Records
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
+from hub.statistics import Statistics
 from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
@@ -55,6 +56,7 @@ class Hub:
     intake: Intake
     disclosure: Disclosure
     feeds: Feeds
+    statistics: Statistics
     audit: Audit
     directory: Directory
     traces: Traces
@@ -105,6 +107,7 @@ class Hub:
         payloads = Payloads(intake, quarantine)
         commits.erase, commits.link = linking.severed, linking.linked
         disclosure = Disclosure(log, views, commits)
+        statistics = Statistics(log, views, commits, disclosure)
         traces = Traces(log, views, disclosure)
         hub = cls(
             log=log,
@@ -113,7 +116,8 @@ class Hub:
             intake=intake,
             disclosure=disclosure,
             feeds=Feeds(log, views, disclosure),
-            audit=Audit(log, views, commits, disclosure),
+            statistics=statistics,
+            audit=Audit(log, views, commits, disclosure, statistics),
             directory=Directory(log, views),
             traces=traces,
             records=Records(log, views, traces),

@@ -9,7 +9,7 @@ that outlives the reading. Rules: R3–R11, R13, R14, R17.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -571,6 +571,16 @@ class Reading:
         if kind == LOCATION and allowed != LOCATION_LEVELS[0] and not in_grid(fact.position):
             return OFF_GRID
         return None
+
+
+def lasting(decision: Decision) -> Decision | None:
+    """What of a decision statistics may rest on (R20): grants alone, not limited in uses, not asked every time."""
+    openings = tuple(opening for opening in decision.openings if all(map(_lasts, opening.kinds)))
+    return replace(decision, openings=openings) if openings else None
+
+
+def _lasts(terms: Grant | Override) -> bool:
+    return isinstance(terms, Grant) and terms.uses is None and terms.ask != "every_time"
 
 
 def override_opening(override: Override) -> Opening:

@@ -21,7 +21,21 @@ from hub.derived.follower import Follower
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, citizen, city, events, links, login, operation, persons, quarantine, spec, streams, views
+from hub.web import (
+    audit,
+    citizen,
+    city,
+    events,
+    links,
+    login,
+    operation,
+    persons,
+    quarantine,
+    spec,
+    statistics,
+    streams,
+    views,
+)
 from hub.web.access import cells_of
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, Hosts, enter
@@ -91,7 +105,7 @@ def routes(lifespan: Any = None) -> FastAPI:
         dependencies=[Depends(enter), Depends(_parameters)],
     )
     schemas = packaged()
-    for router in (events.router, views.router, audit.router, quarantine.router, streams.router):
+    for router in (events.router, views.router, statistics.router, audit.router, quarantine.router, streams.router):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.router)
     persons.add_routes(app, schemas, PREFIX)
