@@ -114,12 +114,8 @@ class Town:
         from hub.log.recorder import metadata
 
         # what is kept beside the log, and is neither truth nor view
-        beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed"} | {
-            "shown",
-            "ahead",
-            "share",
-            "figure",
-        }
+        beside = {"parked", "parked_about", "polled", "relayed", "feed", "held", "waiting", "severed"}
+        beside |= {"shown", "ahead", "share", "figure"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+import worlds
 from conftest import Town
 from hub.disclosure import Query
 from hub.errors import PayloadError
+from hub.scenario import World
 from hub.statistics import BY, Question, Statistics, counting
 from hub.traces import Trace
+from test_rules_property import Witness
 from test_traces import EVER
 
 HOUR = timedelta(hours=1)
@@ -356,6 +360,48 @@ def test_each_answer_can_be_counted_again_to_the_same_bytes(city: Town) -> None:
     city.hub.views.rebuild()
     traces: list[Trace] = list(city.hub.traces.disclosures(*EVER))
     assert [trace.erased for trace in traces] == [5, 0, 5, 0, 5, 0, 4]
+
+
+class Counted(Witness):
+    """Two worlds that differ in what is unseen: their figures are equal to the byte, though nothing is rounded."""
+
+    counted = 0
+    figures = 0
+
+    def compare(self, at: Any, query: dict[str, Any]) -> None:
+        before = self.alike
+        super().compare(at, query)
+        if self.alike == before or query.get("as_of"):
+            return
+        asked = {name: query.get(name, False) for name in ("recipient", "purpose")} | {
+            "exercise": query.get("exercise", False)
+        }
+        whole = {**query, "kinds": None}
+        one, other = (naive.expect(at, **whole) for naive in (self.right, self.right_other))
+        if one != other or self.modes(self.right, at, one) != self.modes(self.right_other, at, other):
+            return
+        by = list(BY)[self.figures % len(BY)]
+        for kind in ("safety", "needs", "heads", "evacuation.changed"):
+            bodies = [self.figure(world, at, Question(kind=kind, by=by, **asked)) for world in (self.one, self.other)]
+            assert bodies[0] == bodies[1], f"R20: {kind} by {by} at {at}: {query}"
+            self.figures += 1
+            self.counted += any(any(cell["counts"].values()) for cell in json.loads(bodies[0])["cells"])
+
+    def figure(self, world: World, at: Any, asked: Question) -> bytes:
+        hub = world.hub
+        with hub.log.entries.snapshot() as (connection, end):
+            return hub.statistics._figure(hub.views.at(connection, end.position), asked, at).body
+
+
+def test_what_a_recipient_may_not_see_changes_no_byte_of_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "FEWEST", 1)
+    monkeypatch.setattr(counting, "STEP", 1)
+    with ExitStack() as rooms:
+        witness = Counted(*(rooms.enter_context(World.fresh()) for _ in range(2)))
+        for step, added in worlds.unseen(7, worlds.world(1007)):
+            witness.play(step, added)
+    assert witness.figures > 20, witness.figures
+    assert witness.counted > 5, witness.counted
 
 
 def test_views_and_figures_do_not_meet(city: Town, new_town: Callable[[str], Town]) -> None:

@@ -35,6 +35,7 @@ from hub.plugins import Plugins
 from hub.polling import Polling
 from hub.quarantine import Quarantine
 from hub.records import Records
+from hub.relayed import Relayed
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.statistics import Statistics
@@ -70,6 +71,7 @@ class Hub:
     payloads: Payloads
     polling: Polling
     index: Index
+    relayed: Relayed
     engines: tuple[Engine, ...]
 
     @classmethod
@@ -130,6 +132,7 @@ class Hub:
             payloads=payloads,
             polling=Polling(log, payloads, plugins),
             index=Index(log),
+            relayed=Relayed(log),
             engines=(engine, keys),
         )
         hub._finish_erasures()

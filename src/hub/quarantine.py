@@ -365,6 +365,7 @@ def _written(event: Event) -> bytes:
         "source": event.source,
         "id": event.id,
         "ref": event.ref,
+        **({} if event.person is None else {"subject": event.person}),
         "time": None if event.occurred_at is None else timestamp(event.occurred_at),
         "exercise": event.exercise,
         "data": _present(event.data),

@@ -48,6 +48,11 @@ class Kind:
         """Name of the kind's version in the log."""
         return f"{self.name}.{self.version}"
 
+    @property
+    def record(self) -> str:
+        """Full name of its record, as Avro has it: `hub.LocationReported`."""
+        return ".".join(filter(None, (self.schema.get("namespace"), self.schema["name"])))
+
     def encode(self, data: Mapping[str, Any]) -> bytes:
         """The Avro bytes of `data`, which is as on the wire. Raises PayloadError with the field's path."""
         out = bytearray()
@@ -92,6 +97,10 @@ class Schemas:
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(sorted(self._newest.values(), key=lambda kind: kind.name))
+
+    def every(self) -> list[Kind]:
+        """Every version of every kind, by name and version."""
+        return [found[version] for _, found in sorted(self._versions.items()) for version in sorted(found)]
 
     def newest(self, name: str) -> Kind | None:
         """The newest version of the kind called `name`; None where no schema says what it is."""

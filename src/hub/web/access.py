@@ -23,7 +23,7 @@ from typing import Any, Literal, cast, get_args
 
 from fastapi import Request
 
-from hub.errors import Misuse, Refused
+from hub.errors import Misuse, PayloadError, Refused
 from hub.events import CONTROLS, Event
 from hub.identity.caller import ROLES, Caller, Role
 from hub.rules import matches
@@ -302,6 +302,12 @@ class Authority:
     def _kinds(self, caller: Caller) -> tuple[str, ...]:
         """The kinds and patterns that the caller's source may write."""
         return self._sources.get(caller.source or "", self._sources.get("*", ()))
+
+
+def check_source(event: Event) -> None:
+    """Raise PayloadError for what no source can know: who of the officers or persons did a thing."""
+    if event.kind in CONTROLS and event.data.get("by") is not None:
+        raise PayloadError("is not for a source to say", path="by", kind=event.kind)
 
 
 def _cell(kind: str, role: Role) -> Cell:

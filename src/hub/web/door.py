@@ -61,6 +61,8 @@ class Door:
         metrics.gauge("hub.log.age", "Time since the last entry was recorded", "s", self._age)
         metrics.gauge_by("hub.connector.lag", "connector", "How far a polled source is behind", "s", self._lags)
         metrics.gauge_by("hub.connector.failures", "connector", "Failed rounds in a row", "1", self._failures)
+        metrics.gauge_by("hub.relay.lag", "line", "How far a line to the broker is behind", "s", self._relayed)
+        metrics.gauge_by("hub.relay.lag.events", "line", "Entries that a line has not sent", "1", self._unsent)
         metrics.gauge("hub.clock.trusted", "1 while the clock is trusted, else 0", "1", self._clock)
 
     def stop(self) -> None:
@@ -87,6 +89,12 @@ class Door:
 
     def _failures(self) -> dict[str, float]:
         return {s.name: s.failures for s in self.hub.polling.standings()}
+
+    def _relayed(self) -> dict[str, float]:
+        return {lag.name: lag.lag_s for lag in self.hub.relayed.lags()}
+
+    def _unsent(self) -> dict[str, float]:
+        return {lag.name: lag.events for lag in self.hub.relayed.lags()}
 
     def _clock(self) -> float:
         return 0.0 if self.clock_problem() else 1.0

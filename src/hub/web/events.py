@@ -10,15 +10,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hub.codec import is_id
-from hub.connector.json import written
 from hub.errors import Misuse, PayloadError, Refused
-from hub.events import CONTROLS, Event
+from hub.events import Event
 from hub.identity.caller import Caller
 from hub.intake import Result
 from hub.payloads import Delivery, Taken
-from hub.quarantine import Refusal
 from hub.web import bodies, cloudevents, spec
-from hub.web.access import FORBIDDEN, NOT_THEIRS, Admitted
+from hub.web.access import FORBIDDEN, NOT_THEIRS, Admitted, check_source
 from hub.web.cloudevents import Sent, Unread
 from hub.web.door import API, Door, door, said, signed
 from hub.web.gate import entered
@@ -113,12 +111,12 @@ async def take(at: Door, caller: Caller, sent: Sequence[Sent]) -> list[Result | 
                 results.append(_ASKED if asked else result)
     own = caller.source is not None
     refused = [
-        (one, result)
+        cloudevents.refusal(one, result.error)
         for one, result in zip(sent, results, strict=True)
         if own and result.error is not None and not isinstance(result, _NotTheirs)
     ]
     if refused:
-        await at.read(lambda: at.hub.quarantine.keep([_refusal(one, result) for one, result in refused]))
+        await at.read(lambda: at.hub.quarantine.keep(refused))
     return results
 
 
@@ -149,8 +147,7 @@ def _owned(at: Door, admitted: Admitted, event: Event) -> Event:
     """The event with who did it; what is no source's stands under the API's own source, ids apart by caller."""
     at.gate.check_names(event.kind, event.data, event.person)
     if admitted.role == "source":
-        if event.kind in CONTROLS and event.data.get("by") is not None:
-            raise PayloadError("is not for a source to say", path="by", kind=event.kind)
+        check_source(event)
         return event
     data = signed(admitted, event.data, event.kind)
     if event.kind == "fact.retracted":
@@ -182,23 +179,6 @@ class _Asked(_Rejected):
 
 
 _ASKED = _Asked(None)
-
-
-def _refusal(one: Sent, result: Result | _Rejected) -> Refusal:
-    raw = one.raw if isinstance(one.raw, bytes) else written(one.raw)
-    event = one.event
-    assert result.error is not None  # noqa: S101 -- only what was refused comes here
-    return Refusal.of(
-        result.error,
-        via="events",
-        media_type=cloudevents.STRUCTURED,
-        payload=raw,
-        source=event.source,
-        id=event.id,
-        kind=event.kind,
-        person=event.person,
-        refs=() if event.ref is None else (event.ref,),
-    )
 
 
 def _response(

@@ -1,0 +1,166 @@
+"""Commands about Kafka: what goes out, and what comes in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hub.cli.opening import KAFKA, Database, Json, opened, print_json, say
+
+if TYPE_CHECKING:
+    from hub.hub import Hub
+    from hub.relay.broker import Broker
+    from hub.relay.ingest import Came
+    from hub.relay.relay import Sent
+    from hub.relayed import Lag
+
+
+def relay(
+    database: Database = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Send what is there, then end; status 1 where not all is.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="How far each line is, and why one fails.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish to the broker that HUB_KAFKA names, each line going on where it was, until SIGTERM or Ctrl+C."""
+    if status:
+        with opened(database) as hub:
+            _say_lags(hub.relayed.lags(), as_json)
+        return
+    from hub.errors import Busy
+    from hub.registry import Registry
+    from hub.relay.events import EventsLine
+    from hub.relay.relay import Relay
+
+    with opened(database) as hub:
+        broker = _broker(hub)
+        events = EventsLine(hub.log, broker, Registry(hub.log.schemas))
+        lines = Relay(hub.relayed, broker, lambda: [events])
+        told = _Telling(as_json)
+        if once:
+            if not lines.once(told):
+                raise Busy("not everything was sent; hub relay --status says why")
+            return
+        stop = _until_signal()
+        say(f"Relaying to {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
+        lines.run(stop, told)
+
+
+def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
+    """Take events from the topic hub.ingest of the broker that HUB_KAFKA names, until SIGTERM or Ctrl+C."""
+    from hub.errors import Misuse
+    from hub.registry import Registry
+    from hub.relay.ingest import Ingest
+
+    with opened(database, create=True) as hub:
+        broker = _broker(hub)
+        if not broker.settings.sources:
+            raise Misuse("no source may come by the topic: name them under [ingest.sources] in HUB_KAFKA")
+        hub.init()
+        stop = _until_signal()
+        say(f"Taking from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
+        Ingest(hub, broker, Registry(hub.log.schemas)).run(stop, _Coming(as_json))
+
+
+def _broker(hub: Hub) -> Broker:
+    from hub.errors import Misuse
+    from hub.relay.broker import Broker
+    from hub.relay.settings import load
+
+    if hub.simulated:
+        raise Misuse("this database replays the past; it has nothing to do with a broker")
+    path = os.environ.get(KAFKA)
+    if path is None:
+        raise Misuse(f"{KAFKA} names no file; docs/kafka.md says what stands in it")
+    return Broker(load(Path(path), os.environ))
+
+
+def _until_signal() -> threading.Event:
+    """Set once the process is told to end; told twice, it ends at once."""
+    stop = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    return stop
+
+
+class _Telling:
+    """Says what fails, once while it fails; with --json every piece too."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._failing: dict[str, str] = {}
+
+    def __call__(self, sent: Sent) -> None:
+        if self._as_json:
+            row = {"line": sent.name, "messages": sent.messages, "position": sent.position, "error": sent.error}
+            print_json({**row, "again_s": round(sent.wait_s, 1)})
+            return
+        before = self._failing.pop(sent.name, None)
+        if sent.error is not None:
+            self._failing[sent.name] = sent.error
+            if sent.error != before:
+                say(f"{sent.name}: {sent.error}; it is tried again")
+        elif before is not None:
+            say(f"{sent.name}: sending again")
+
+
+class _Coming:
+    """Says what fails, once while it fails, and what was refused; with --json every part too."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._failing: str | None = None
+
+    def __call__(self, came: Came) -> None:
+        if self._as_json:
+            print_json({**came.counts, "error": came.error, "again_s": round(came.wait_s, 1)})
+            return
+        if came.error is not None:
+            if came.error != self._failing:
+                say(f"Nothing is taken: {came.error}; it is tried again")
+            self._failing = came.error
+            return
+        if self._failing is not None:
+            say("Taking again.")
+            self._failing = None
+        if refused := came.counts.get("refused", 0):
+            say(f"{refused} events refused: see the quarantine, and the topic hub.ingest.refused")
+
+
+def _say_lags(lags: list[Lag], as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "line": lag.name,
+                    "position": lag.position,
+                    "lag_events": lag.events,
+                    "lag_s": round(lag.lag_s, 3),
+                    "updated_at": lag.updated_at.isoformat(timespec="seconds"),
+                    "failures": lag.failures,
+                    "error": lag.error,
+                }
+                for lag in lags
+            ]
+        )
+        return
+    if not lags:
+        sys.stderr.write("hub: nothing was relayed yet; run: hub relay\n")
+    for lag in lags:
+        behind = f"{lag.events} events, {lag.lag_s:.0f} s behind" if lag.events else "all sent"
+        say(f"{lag.name:30} position {lag.position}: {behind}")
+        if lag.error is not None:
+            say(f"{'':30} fails, {lag.failures} in a row: {lag.error}")

@@ -1,0 +1,219 @@
+"""The relay: every line in a thread of its own, so that none holds up another; each goes on where it stands.
+
+While the broker is away a line waits longer after each failure, and takes up again by itself; the log goes on
+without it. A delivery that failed is sent again, never passed over.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from hub.errors import Busy, HubError, Tampered
+from hub.relay.broker import Broker, Sender
+from hub.relay.line import Line, Piece
+from hub.relayed import Held, Relayed
+
+FIRST_S, LONGEST_S = 0.5, 30.0
+"""How long a line waits after a first failure, and at the most; twice as long after each."""
+
+IDLE_S = 0.1
+_LOOK_S = 2.0
+_GRACE_S = 5.0
+"""How long a stop waits for the piece in flight."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """What became of a piece. error: why nothing was sent; it is tried again in `wait_s`."""
+
+    name: str
+    messages: int = 0
+    position: int = 0
+    error: str | None = None
+    wait_s: float = 0.0
+
+
+Told = Callable[[Sent], None]
+
+
+class Relay:
+    """Sends the lines of one hub. lines: asked again and again, since recipients come and go."""
+
+    def __init__(self, relayed: Relayed, broker: Broker, lines: Callable[[], Sequence[Line]]) -> None:
+        self._relayed, self._broker, self._lines = relayed, broker, lines
+        self._lease = timedelta(seconds=broker.settings.lease_s)
+        self._tampered: list[Tampered] = []
+
+    def run(self, stop: threading.Event, told: Told) -> None:
+        """Send until `stop`. told: by any thread. Raises Tampered, once all lines have ended."""
+        running: dict[str, tuple[threading.Event, threading.Thread]] = {}
+        while not stop.is_set():
+            try:
+                self._match(running, self._lines(), stop, told)
+            except Tampered as error:
+                self._tampered.append(error)
+                break
+            except Exception as failure:  # as of a full disk: those that run go on
+                told(Sent(name="lines", error=reason_of(failure), wait_s=_LOOK_S))
+            stop.wait(_LOOK_S)
+        for ends, _ in running.values():
+            ends.set()
+        for _, thread in running.values():
+            thread.join()
+        if self._tampered:
+            raise self._tampered[0]
+
+    def _match(
+        self,
+        running: dict[str, tuple[threading.Event, threading.Thread]],
+        lines: Sequence[Line],
+        stop: threading.Event,
+        told: Told,
+    ) -> None:
+        """Start the lines that are new, and end those that are no more."""
+        wanted = {line.name: line for line in lines}
+        for name in running.keys() - wanted.keys():
+            running[name][0].set()
+        for name, (_, thread) in list(running.items()):
+            if not thread.is_alive():
+                del running[name]
+        for name in wanted.keys() - running.keys():
+            ends = threading.Event()
+            thread = threading.Thread(target=self._line, args=(wanted[name], ends, stop, told), name=f"relay {name}")
+            running[name] = ends, thread
+            thread.start()
+
+    def once(self, told: Told) -> bool:
+        """Send what is there, line by line; False where something failed or another relay sends."""
+        whole = True
+        for line in self._lines():
+            turn = _Turn(self._relayed, self._broker, line, self._lease, threading.Event())
+            try:
+                while turn.step(told) is not None:
+                    continue
+                whole = whole and turn.held is not None
+            except Tampered:
+                raise
+            except Exception as failure:
+                turn.fail(failure)
+                told(Sent(name=line.name, error=reason_of(failure)))
+                whole = False
+            finally:
+                turn.close()
+        return whole
+
+    def _line(self, line: Line, ends: threading.Event, stop: threading.Event, told: Told) -> None:
+        turn, failures = _Turn(self._relayed, self._broker, line, self._lease, ends), 0
+        try:
+            while not ends.is_set():
+                try:
+                    piece = turn.step(told)
+                    failures = 0
+                    if piece is None or not piece.more:
+                        ends.wait(IDLE_S if turn.held is not None else min(1.0, self._lease.total_seconds() / 4))
+                except Tampered as error:
+                    self._tampered.append(error)
+                    stop.set()
+                    return
+                except _Stopped:
+                    return
+                except Exception as failure:
+                    failures += 1
+                    turn.fail(failure)
+                    wait_s = backoff_s(failures)
+                    told(Sent(name=line.name, error=reason_of(failure), wait_s=wait_s))
+                    ends.wait(wait_s)
+        finally:
+            turn.close()
+
+
+class _Turn:
+    """One relay's turn at one line. held: the line, while it is ours."""
+
+    def __init__(self, relayed: Relayed, broker: Broker, line: Line, lease: timedelta, ends: threading.Event) -> None:
+        self._relayed, self._broker, self._line = relayed, broker, line
+        self._lease, self._ends = lease, ends
+        self._sender: Sender = broker.sender()
+        self._renewed = self._ended = 0.0
+        self.held: Held | None = None
+
+    def step(self, told: Told) -> Piece | None:
+        """Send the next piece, and store that it was; None where there is none, or where the line is another's."""
+        if self.held is None:
+            self.held = self._relayed.take(self._line.name, self._lease)
+            self._renewed = time.monotonic()
+        if self.held is None:
+            return None
+        self._renew()
+        piece = self._line.piece(self.held)
+        if piece is None:
+            return None
+        self._broker.ensure(self._line.topics)
+        self._send(self.held, piece)
+        if self.held is not None:
+            told(Sent(name=self._line.name, messages=len(piece.messages), position=piece.position))
+        return piece if self.held is not None else None
+
+    def _send(self, held: Held, piece: Piece) -> None:
+        """The one order that loses nothing: the broker first, then our own word for it."""
+        self._sender.deliver(piece.messages, self._meanwhile)
+        self.held = self._relayed.advance(
+            held, self._lease, position=piece.position, token=piece.token, stored=piece.stored
+        )
+        self._renewed = time.monotonic()
+
+    def _meanwhile(self) -> None:
+        self._renew()
+        if not self._ends.is_set():
+            self._ended = 0.0
+        elif not self._ended:
+            self._ended = time.monotonic()
+        elif time.monotonic() > self._ended + _GRACE_S:
+            raise _Stopped
+
+    def _renew(self) -> None:
+        """Hold the line for longer, in good time. One who lost it still sends what is in flight, and stores nothing."""
+        if self.held is not None and time.monotonic() > self._renewed + self._lease.total_seconds() / 3:
+            self._relayed.renew(self.held, self._lease)
+            self._renewed = time.monotonic()
+
+    def fail(self, failure: Exception) -> None:
+        """Say why, and give the line to whoever can."""
+        held, self.held = self.held, None
+        if held is not None:
+            with suppress(HubError, SQLAlchemyError):  # what cannot be told now is told by the next failure
+                self._relayed.fail(held, reason_of(failure))
+
+    def close(self) -> None:
+        """Give the line back."""
+        self._sender.close()
+        held, self.held = self.held, None
+        if held is not None:
+            with suppress(HubError, SQLAlchemyError):  # the lease ends by itself
+                self._relayed.release(held)
+
+
+class _Stopped(Busy):
+    """A stop did not wait for the broker."""
+
+
+def backoff_s(failures: int) -> float:
+    """Twice as long after each failure, spread by a half so that lines and relays do not all ask at once."""
+    return min(LONGEST_S, FIRST_S * 2.0 ** min(failures - 1, 10)) * random.uniform(0.75, 1.25)  # noqa: S311 -- no secret
+
+
+def reason_of(failure: Exception) -> str:
+    """What is shown of a failure: our own words, and of a foreign error its name alone."""
+    if isinstance(failure, HubError):
+        return str(failure)
+    if isinstance(failure, SQLAlchemyError):
+        return f"the hub's database failed ({type(failure).__name__}); see the disk"
+    return f"the hub failed ({type(failure).__name__}); tell its makers"

@@ -1,0 +1,433 @@
+"""`hub relay` against a real broker: what the log holds is there, whole, whoever is stopped or killed.
+
+Long form: HUB_TEST_KILLS=50 HUB_TEST_AWAY_S=60. The control stores its position before the broker has the messages:
+the same test has to find that it loses some.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka import Message
+from kafka import KafkaAdminClient, KafkaConsumer
+from sqlalchemy import select
+
+import brokers
+from brokers import Broker, everything, header
+from conftest import Town
+from hub.cli.opening import Opening
+from hub.errors import Misuse
+from hub.events import Event
+from hub.hub import Hub
+from hub.log import merkle, recorder, sealing
+from hub.registry import Registry
+from hub.relay import broker as kafka
+from hub.relay.events import EventsLine, name_of
+from hub.relay.relay import Relay, Sent
+from hub.relay.settings import load
+from hub.relayed import Relayed
+from hub.scenario import flat_event
+
+KILLS = int(os.environ.get("HUB_TEST_KILLS", "8"))
+AWAY_S = float(os.environ.get("HUB_TEST_AWAY_S", "4"))
+PEOPLE = 30
+PATIENCE_S = 120
+
+COMMAND = "from hub.cli import main; main()"
+STORES_FIRST = """
+from hub.relay import relay
+def send(self, held, piece):
+    self.held = self._relayed.advance(held, self._lease, position=piece.position, token=piece.token)
+    self._sender.deliver(piece.messages, self._meanwhile)
+relay._Turn._send = send
+"""
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    brokers.needed()
+    found = Broker().start()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """Topics of a test's own."""
+    return f"t{abs(hash(request.node.name)) % 10**8}."
+
+
+def settings(broker: Broker, prefix: str) -> Path:
+    path = broker.settings()
+    path.write_text(path.read_text() + f'prefix = "{prefix}"\n')
+    return path
+
+
+def relay_of(hub: Hub, broker: Broker, prefix: str, **more: Any) -> Relay:
+    at = kafka.Broker(load(settings(broker, prefix), {}))
+    line = EventsLine(hub.log, at, Registry(hub.log.schemas), **more)
+    return Relay(hub.relayed, at, lambda: [line])
+
+
+def log_of(hub: Hub) -> dict[int, Any]:
+    with hub.log.entries.snapshot() as (connection, _):
+        return {row.position: row for row in connection.execute(select(recorder.log))}
+
+
+def wait_for(what: str, true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Relaying:
+    """A real `hub relay`."""
+
+    def __init__(self, url: str, settings: Path, *, before: str = "") -> None:
+        env = {**os.environ, "HUB_DATABASE_URL": url, "HUB_KAFKA": str(settings)}
+        command = [sys.executable, "-c", f"{before}\n{COMMAND}", "relay", "--json"]
+        self.popen = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        self.sent: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            if line.startswith("{"):
+                self.sent.append(json.loads(line))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.popen.send_signal(number)
+        status = self.popen.wait(60)
+        self._reader.join()
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+        return status
+
+
+class Writing:
+    """A hub on the machine's clock, into which events come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'hub.sqlite3'}"
+        self.hub = Opening(self.url)()
+        self.hub.init()
+        self._count = 0
+        said = [{"person": f"p{n}", "areas": ["07202"]} for n in range(PEOPLE)]
+        people = [flat_event("person.enrolled", one, f"e-{one['person']}") for one in said]
+        assert all(result.status == "accepted" for result in self.hub.intake.take(people))
+
+    @property
+    def position(self) -> int:
+        return self.hub.log.entries.max_notification_id() or 0
+
+    def write(self, count: int, source: str = "myhazard") -> None:
+        events = []
+        for _ in range(count):
+            self._count += 1
+            person = f"p{self._count % PEOPLE}"
+            events.append(
+                Event(
+                    source=source, id=f"s{self._count}", kind="safety.answered", person=person, data={"status": "safe"}
+                )
+            )
+        assert {result.status for result in self.hub.intake.take(events)} == {"accepted"}
+
+    def sent(self) -> int:
+        """Up to where the broker has it."""
+        return max((lag.position for lag in self.hub.relayed.lags()), default=0)
+
+    def lag(self) -> int:
+        return self.position - self.sent()
+
+
+@pytest.fixture
+def writing(tmp_path: Path) -> Iterator[Writing]:
+    found = Writing(tmp_path)
+    yield found
+    found.hub.close()
+
+
+@pytest.fixture
+def lively(town: Town) -> Town:
+    """People, consent, an emergency, a place, answers and a refusal."""
+    for recipient in ("aizu-city", "clinic"):
+        said = {"class": "city", "areas": ["*"], "purposes": ["rescue"], "overrides": []}
+        town.tell("recipient.registered", recipient=recipient, **said)
+    for person in ("hanako", "taro"):
+        town.tell("person.enrolled", person=person, areas=["07202"])
+        town.tell("safety.answered", person=person, status="safe")
+    terms = {"to": {"recipient": "aizu-city"}, "kinds": ["safety.answered"], "purposes": ["rescue"], "data": "all"}
+    town.tell("consent.granted", person="hanako", grant="g", modes=["normal", "emergency"], **terms)
+    town.read("aizu-city", "rescue")
+    town.read("clinic", "rescue")
+    return town
+
+
+def test_both_clients_read_what_the_log_holds_byte_for_byte(lively: Town, broker: Broker, prefix: str) -> None:
+    hub = lively.hub
+    assert relay_of(hub, broker, prefix, at_once=7).once(lambda sent: None)
+    held, registry = log_of(hub), Registry(hub.log.schemas)
+    confluent = [
+        (m.key(), m.value(), dict(m.headers() or [])) for m in everything(broker.bootstrap, f"{prefix}hub.events")
+    ]
+    consumer = KafkaConsumer(
+        f"{prefix}hub.events",
+        bootstrap_servers=broker.bootstrap,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        consumer_timeout_ms=3_000,
+    )
+    python = []
+    for message in consumer:
+        python.append((message.key, message.value, dict(message.headers)))
+        if len(python) == len(held):
+            break
+    consumer.close()
+    assert sorted(confluent, key=str) == sorted(python, key=str)
+    assert len(confluent) == len(held)
+    for key, value, headers in confluent:
+        assert value[0] == 0
+        found = registry.by_id(int.from_bytes(value[1:5]))
+        assert found is not None
+        body = io.BytesIO(value[5:])
+        record = fastavro.schemaless_reader(body, fastavro.parse_schema(json.loads(found.text)), None)
+        assert isinstance(record, dict)
+        assert body.read() == b""
+        row = held.pop(record["position"])
+        assert record == {name: getattr(row, name) for name in row._fields}
+        assert record["leaf"] == leaf_of(record), "whoever has the message can prove it against the log's root"
+        kind = row.topic.rpartition(".")[0]
+        trace = kind in ("view.disclosed", "view.refused", "view.audited")
+        assert key == (str(row.position) if trace else str(row.subject)).encode()
+        assert headers == {
+            "ce_specversion": b"1.0",
+            "ce_id": name_of(row.identity, row.identity_version).encode(),
+            "ce_source": b"hub",
+            "ce_type": kind.encode(),
+            "ce_subject": key,
+            "ce_time": headers["ce_time"],
+            "ce_position": str(row.position).encode(),
+            "content-type": b"application/avro",
+        }
+    assert held == {}
+
+
+def leaf_of(record: Mapping[str, Any]) -> bytes:
+    said = {name: value for name, value in record.items() if name != "leaf"}
+    return merkle.leaf(**said, commitment=sealing.commitment_of(record["state"]))
+
+
+def test_nothing_of_a_person_stands_in_clear(lively: Town, broker: Broker, prefix: str) -> None:
+    relay_of(lively.hub, broker, prefix).once(lambda sent: None)
+    for message in everything(broker.bootstrap, f"{prefix}hub.events"):
+        whole = repr((message.key(), message.value(), message.headers()))
+        assert not any(name in whole for name in ("hanako", "taro", "safe\\", "aizu-city"))
+
+
+def test_what_is_about_one_person_stays_in_one_partition_in_order(
+    writing: Writing, broker: Broker, prefix: str
+) -> None:
+    writing.write(3_000)
+    assert relay_of(writing.hub, broker, prefix).once(lambda sent: None)
+    partitions: dict[bytes, int] = {}
+    last: dict[bytes, int] = {}
+    for message in everything(broker.bootstrap, f"{prefix}hub.events"):
+        key, position = message.key() or b"", int(header(message, "ce_position"))
+        assert partitions.setdefault(key, message.partition() or 0) == (message.partition() or 0)
+        assert position > last.get(key, 0)
+        last[key] = position
+    assert len(set(partitions.values())) == 4
+
+
+def test_the_broker_away_under_ingest_and_nothing_is_missing(writing: Writing, broker: Broker, prefix: str) -> None:
+    path = settings(broker, prefix)
+    relaying = Relaying(writing.url, path)
+    writing.write(500)
+    wait_for("the relay sends", lambda: writing.lag() == 0)
+    (broker.stop if broker.lasting else broker.pause)()
+    until, written = time.monotonic() + AWAY_S, 0
+    while time.monotonic() < until:
+        writing.write(100)
+        written += 100
+        time.sleep(0.02)
+    assert written >= 100
+    wait_for("the relay says that it fails", lambda: any(lag.error for lag in writing.hub.relayed.lags()))
+    [lag] = writing.hub.relayed.lags()
+    assert lag.events >= written
+    assert lag.lag_s > 0
+    assert lag.error is not None
+    assert "broker" in lag.error
+    (broker.start if broker.lasting else broker.resume)()
+    wait_for("the relay catches up", lambda: writing.lag() == 0)
+    assert relaying.end() == 0
+    there = {int(header(m, "ce_position")) for m in everything(broker.bootstrap, f"{prefix}hub.events")}
+    assert there == set(range(1, writing.position + 1))
+    assert not any(lag.error for lag in writing.hub.relayed.lags())
+
+
+def killed(writing: Writing, path: Path, kills: int, *, before: str = "", seed: int = 1) -> Iterator[None]:
+    """Events come while a relay is killed and begun again; once more at the end, until all is sent."""
+    some = random.Random(seed)
+    for _ in range(kills):
+        relaying = Relaying(writing.url, path, before=before)
+        begun = writing.position
+        writing.write(200)
+        wait_for("it began", lambda begun=begun: writing.sent() > begun)  # type: ignore[misc]
+        ends = threading.Timer(some.uniform(0, 0.4), relaying.end, args=(signal.SIGKILL,))
+        ends.start()
+        while ends.is_alive():
+            writing.write(150)
+        ends.join()
+        yield
+    relaying = Relaying(writing.url, path)
+    wait_for("all is sent", lambda: writing.lag() == 0)
+    assert relaying.end() == 0
+
+
+def missing(writing: Writing, messages: Sequence[Message]) -> set[int]:
+    return set(range(1, writing.position + 1)) - {int(header(m, "ce_position")) for m in messages}
+
+
+def test_a_relay_killed_at_random_loses_nothing(writing: Writing, broker: Broker, prefix: str) -> None:
+    for _ in killed(writing, settings(broker, prefix), KILLS):
+        continue
+    messages = everything(broker.bootstrap, f"{prefix}hub.events")
+    assert missing(writing, messages) == set()
+    held = log_of(writing.hub)
+    seen: set[str] = set()
+    last: dict[bytes, int] = {}
+    for message in messages:  # what came twice is dropped; the rest is in order
+        name, key, position = header(message, "ce_id"), message.key() or b"", int(header(message, "ce_position"))
+        assert name == name_of(held[position].identity, held[position].identity_version)
+        if name not in seen:
+            assert position > last.get(key, 0)
+            seen.add(name)
+            last[key] = position
+    assert len(seen) == writing.position
+
+
+def test_the_control_that_stores_before_the_broker_has_it_loses_some(
+    writing: Writing, broker: Broker, prefix: str
+) -> None:
+    topic = f"{prefix}hub.events"
+    for _ in killed(writing, settings(broker, prefix), 40, before=STORES_FIRST):
+        [lag] = writing.hub.relayed.lags()
+        there = {int(header(m, "ce_position")) for m in everything(broker.bootstrap, topic)}
+        if set(range(1, lag.position + 1)) - there:
+            return
+    pytest.fail("the control lost nothing: the test of the relay proves nothing")
+
+
+def test_each_message_three_times_and_shuffled_ends_in_the_same_state(
+    writing: Writing, broker: Broker, prefix: str
+) -> None:
+    writing.write(2_000)
+    assert relay_of(writing.hub, broker, prefix).once(lambda sent: None)
+    messages = everything(broker.bootstrap, f"{prefix}hub.events")
+    shuffled = messages * 3
+    random.Random(7).shuffle(shuffled)
+    assert Consumed().fold(shuffled).state() == Consumed().fold(messages).state()
+    assert Consumed(forgetful=True).fold(shuffled).state() != Consumed().fold(messages).state()
+
+
+class Consumed:
+    """A consumer as docs/kafka.md says: it drops what it has, and of a key keeps what is furthest in the log."""
+
+    def __init__(self, *, forgetful: bool = False) -> None:
+        self._forgetful = forgetful
+        self._seen: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._last: dict[bytes, tuple[int, str]] = {}
+
+    def fold(self, messages: Sequence[Message]) -> Consumed:
+        for message in messages:
+            name, kind, key = header(message, "ce_id"), header(message, "ce_type"), message.key() or b""
+            if name in self._seen and not self._forgetful:
+                continue
+            self._seen.add(name)
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            self._last[key] = max(self._last.get(key, (0, "")), (int(header(message, "ce_position")), name))
+        return self
+
+    def state(self) -> Any:
+        return self._counts, self._last
+
+
+def test_a_standby_takes_over_from_one_that_was_killed(writing: Writing, broker: Broker, prefix: str) -> None:
+    path = settings(broker, prefix)
+    first = Relaying(writing.url, path)
+    writing.write(100)
+    wait_for("the first sends", lambda: writing.lag() == 0)
+    second = Relaying(writing.url, path)
+    writing.write(100)
+    wait_for("one of them sends", lambda: writing.lag() == 0)
+    first.end(signal.SIGKILL)
+    writing.write(100)
+    wait_for("the second sends", lambda: writing.lag() == 0)
+    assert second.end() == 0
+    assert any(sent["messages"] for sent in second.sent)
+    assert missing(writing, everything(broker.bootstrap, f"{prefix}hub.events")) == set()
+
+
+def test_one_who_was_overtaken_stores_nothing(writing: Writing, broker: Broker, prefix: str) -> None:
+    hub, other = writing.hub, Relayed(writing.hub.log)
+    held = hub.relayed.take("hub.events", timedelta(0))
+    assert held is not None
+    assert other.take("hub.events", timedelta(minutes=1)) is not None
+    assert hub.relayed.advance(held, timedelta(minutes=1), position=9) is None
+    assert not hub.relayed.renew(held, timedelta(minutes=1))
+    hub.relayed.release(held)
+    assert hub.relayed.take("hub.events", timedelta(minutes=1)) is None
+    assert [lag.position for lag in hub.relayed.lags()] == [0]
+    told: list[Sent] = []
+    assert not relay_of(hub, broker, prefix).once(told.append)
+    assert told == []
+
+
+def test_a_topic_that_would_lose_what_it_has_to_keep_is_refused(writing: Writing, broker: Broker, prefix: str) -> None:
+    if not broker.lasting:
+        pytest.skip("the broker of the wheel tells nothing of a topic's configuration")
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    admin.create_topics({f"{prefix}hub.events": {"configs": {"cleanup.policy": "compact"}}})
+    admin.create_topics({f"{prefix}hub.view.clinic": {"configs": {"cleanup.policy": "compact"}}})
+    admin.close()
+    at = kafka.Broker(load(settings(broker, prefix), {}))
+    with pytest.raises(Misuse, match=r"cleanup\.policy=delete"):
+        at.ensure([at.events()])
+    with pytest.raises(Misuse, match=r"retention\.ms"):
+        at.ensure([at.view("clinic")])
+    at.ensure([at.view("aizu-city"), at.ingest(), at.refused()])
+    again = kafka.Broker(at.settings)
+    again.ensure([at.view("aizu-city"), at.ingest(), at.refused()])
+
+
+def test_a_delivery_that_fails_is_told_and_not_passed_over(writing: Writing, broker: Broker, prefix: str) -> None:
+    if not broker.lasting:
+        pytest.skip("the broker of the wheel has no largest size")
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    admin.create_topics({f"{prefix}hub.events": {"configs": {"max.message.bytes": "100"}}})
+    admin.close()
+    told: list[Sent] = []
+    assert not relay_of(writing.hub, broker, prefix).once(told.append)
+    assert [sent.error for sent in told] == [
+        "the broker refuses the size of a message; see max.message.bytes of its topic"
+    ]
+    [lag] = writing.hub.relayed.lags()
+    assert (lag.position, lag.failures) == (0, 1)
