@@ -235,7 +235,9 @@ class Audit:
     ) -> list[tuple[int, bool]]:
         """Disclosures, newest first, and whether each is known to be one of those asked for."""
         if ordinal and self._views.persons.erased_at(ordinal) is None:
-            return index.found(connection, ordinal, after=0, before=up_to + 1, limit=_AT_ONCE, recipient=recipient)
+            return index.found(
+                self._log, connection, ordinal, after=0, before=up_to + 1, limit=_AT_ONCE, recipient=recipient
+            )
         # of who is erased the index keeps nothing; the chunks still name the ordinal
         positions = uses.disclosures(connection, up_to=up_to, recipient=recipient, last=_AT_ONCE)
         return [(position, ordinal is None) for position in positions]

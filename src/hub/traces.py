@@ -100,7 +100,7 @@ class Traces:
                 if ordinal is None or self._views.persons.erased_at(ordinal) is not None:
                     return found
                 before = end.position + 1 if before is None else before
-                looked = index.found(connection, ordinal, after=after, before=before, limit=_AT_ONCE)
+                looked = index.found(self._log, connection, ordinal, after=after, before=before, limit=_AT_ONCE)
                 entries = self._log.read(connection, (position for position, _ in looked))
                 for position, known in looked:
                     entry = entries[position]

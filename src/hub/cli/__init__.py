@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import relay, sources
+from hub.cli import derive, relay, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -55,6 +55,7 @@ app.add_typer(sources.connectors_app, name="connectors")
 app.command("poll")(sources.poll)
 app.command("relay")(relay.relay)
 app.command("ingest-kafka")(relay.ingest_kafka)
+app.command("derive")(derive.derive)
 app.add_typer(sources.forward_app, name="forward")
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)

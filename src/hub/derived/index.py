@@ -72,7 +72,7 @@ class Index:
         for whole, pieces in self._portions(positions):
             with self._writing() as (connection, end):
                 for position, ordinals, removed in pieces:
-                    index.put(connection, position, ordinals, removed=removed)
+                    index.put(self._log, connection, position, ordinals, removed=removed)
                 for position in whole:
                     index.mark(connection, position)
                 if whole:
@@ -97,7 +97,7 @@ class Index:
                 if index.next_of(connection, name) != before:
                     return False
                 for position, ordinals, removed in pieces:
-                    index.put(connection, position, ordinals, removed=removed)
+                    index.put(self._log, connection, position, ordinals, removed=removed)
                 for position in whole:
                     index.mark(connection, position)
                 index.close_up(connection, end.position)

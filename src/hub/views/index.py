@@ -2,6 +2,9 @@
 
     (person, position) for every person whom the disclosure at `position` names in its chunks
 
+A person stands there under a number that only who has the hub's keys can tell: the rows alone do not say who was
+shown, as the chunks, which are sealed, do not.
+
 It may lag behind the log: `whole` is the position up to which it holds every disclosure, and `ahead` names those
 beyond that it holds as well. A look-up says which ones it does not hold, for the caller to read their chunks; so
 an answer is exact, whatever the lag. Rows of a disclosure that is not whole yet are true, and not all.
@@ -77,21 +80,26 @@ def advance(connection: Connection, name: str, before: int | None, after: int) -
     return bool(connection.execute(update(share).where(mine).values(next=after)).rowcount)
 
 
-def insert_rows(connection: Connection, position: int, ordinals: Sequence[int], *, removed: bool) -> None:
+def _number(log: Log, ordinal: int) -> int:
+    return log.keyring.number("shown", str(ordinal))
+
+
+def insert_rows(log: Log, connection: Connection, position: int, ordinals: Iterable[int], *, removed: bool) -> None:
     """Write rows of which none stands."""
-    insert_many(connection, shown, [(ordinal, position, int(removed)) for ordinal in ordinals])
+    insert_many(connection, shown, [(_number(log, ordinal), position, int(removed)) for ordinal in ordinals])
 
 
-def put(connection: Connection, position: int, ordinals: Sequence[int], *, removed: bool) -> None:
+def put(log: Log, connection: Connection, position: int, ordinals: Sequence[int], *, removed: bool) -> None:
     """Write that a disclosure showed these persons, or took them back; who is erased is left out, what stands stays."""
     for at in range(0, len(ordinals), _AT_ONCE):
-        part = ordinals[at : at + _AT_ONCE]
-        gone = select(person_table.c.ordinal).where(
-            person_table.c.ordinal.in_(part), person_table.c.erased.is_not(None)
-        )
+        part = {_number(log, ordinal): ordinal for ordinal in ordinals[at : at + _AT_ONCE]}
+        erased = (person_table.c.ordinal.in_(part.values()), person_table.c.erased.is_not(None))
+        gone = set(connection.scalars(select(person_table.c.ordinal).where(*erased)))
         there = select(shown.c.person).where(shown.c.person.in_(part), shown.c.position == position)
-        out = {*connection.scalars(gone), *connection.scalars(there)}
-        insert_rows(connection, position, [ordinal for ordinal in part if ordinal not in out], removed=removed)
+        for number in connection.scalars(there):
+            del part[number]
+        rows = [(number, position, int(removed)) for number, ordinal in part.items() if ordinal not in gone]
+        insert_many(connection, shown, rows)
 
 
 def whole(connection: Connection) -> int:
@@ -140,13 +148,13 @@ def missing(connection: Connection, *, after: int, up_to: int, limit: int) -> li
 
 
 def found(
-    connection: Connection, ordinal: int, *, after: int, before: int, limit: int, recipient: int | None = None
+    log: Log, connection: Connection, ordinal: int, *, after: int, before: int, limit: int, recipient: int | None = None
 ) -> list[tuple[int, bool]]:
     """Disclosures strictly between that showed a person, or may have: the last `limit`, newest first.
 
     Each with whether it is known to have; of the others the index does not know. recipient: only those to it.
     """
-    rows = select(shown.c.position).where(shown.c.person == ordinal, shown.c.removed == 0)
+    rows = select(shown.c.position).where(shown.c.person == _number(log, ordinal), shown.c.removed == 0)
     rows = rows.where(shown.c.position > after, shown.c.position < before)
     rest = select(disclosure.c.position).where(disclosure.c.position > after, disclosure.c.position < before)
     rest = rest.where(_missing(whole(connection)))
@@ -159,9 +167,9 @@ def found(
     return sorted(both, reverse=True)[:limit]
 
 
-def delete_person(connection: Connection, ordinal: int) -> None:
+def delete_person(log: Log, connection: Connection, ordinal: int) -> None:
     """Drop every row of an erased person."""
-    connection.execute(delete(shown).where(shown.c.person == ordinal))
+    connection.execute(delete(shown).where(shown.c.person == _number(log, ordinal)))
 
 
 def clear(connection: Connection) -> None:

@@ -461,8 +461,9 @@ class Change:
         self.held = {o: replace(h, policy=self._without_erased(h.policy)) for o, h in self.held.items()}
         persons.mark_erased(self.connection, ordinal, position)
         self.severed += links.end_person(self.connection, ordinal, position, live=self.live)
-        for table in (policies, facts, uses, index):
+        for table in (policies, facts, uses):
             table.delete_person(self.connection, ordinal)
+        index.delete_person(self.views.log, self.connection, ordinal)
 
     def _link(self, ordinal: int, position: int, event: IdentityLinked | IdentityUnlinked) -> None:
         name = links.digest(self.views.log, event.source, event.ref)
@@ -493,9 +494,10 @@ class Change:
 
     def _index(self, entry: Entry) -> None:
         """Write whom a disclosure named; who is erased later is dropped then."""
-        for ordinals, removed in zip(index.named(self.views.log, self.connection, entry), (False, True), strict=True):
+        log = self.views.log
+        for ordinals, removed in zip(index.named(log, self.connection, entry), (False, True), strict=True):
             present = [ordinal for ordinal in ordinals if not self.is_erased(ordinal)]
-            index.insert_rows(self.connection, entry.position, present, removed=removed)
+            index.insert_rows(log, self.connection, entry.position, present, removed=removed)
 
     def _end_spent(self, ordinal: int, position: int, at: int) -> None:
         """End the row of a grant whose last use was consumed: it is never in force again (R19)."""
