@@ -10,7 +10,6 @@ from hub.cli.opening import Database, Json, opened, print_json, say
 from hub.cli.relay import broker_of, until_signal
 
 if TYPE_CHECKING:
-    from hub.errors import HubError
     from hub.relay.derive import Derived
 
 
@@ -52,8 +51,11 @@ def derive(
         follower.stop()
 
 
-def _failed(error: HubError) -> None:
-    say(f"{error}; it is tried again")
+def _failed(error: Exception) -> None:
+    from hub.errors import HubError
+
+    said = str(error) if isinstance(error, HubError) else f"the hub's database failed ({type(error).__name__})"
+    say(f"{said}; it is tried again")
 
 
 class _Telling:

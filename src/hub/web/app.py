@@ -63,7 +63,7 @@ def create(
         hub = await asyncio.to_thread(open_hub)
         at = app.state.door = Door(hub, metrics, open_gate(hub))
         at.inlet.start()
-        follower = Follower(hub.log, hub.index)
+        follower = Follower(hub.log, hub.index, _not_derived)
         follower.start()
         running = [asyncio.create_task(_leave(at)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
         _end_streams_first(at)
@@ -142,6 +142,10 @@ async def _leave(at: Door) -> None:
         with suppress(HubError):  # the next one tries again
             await asyncio.to_thread(at.hub.retention.renew)
         await asyncio.sleep(_LEAVE_S)
+
+
+def _not_derived(error: Exception) -> None:
+    operation.log().error("problem", problem="derive", error=type(error).__name__, where=operation.where(error))
 
 
 async def _told(_: Request, error: Exception) -> Response:
