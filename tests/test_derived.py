@@ -44,7 +44,8 @@ def told(town: Town) -> dict[str, object]:
     """All that is asked of the index."""
     of = {person: town.hub.traces.of_person(person, limit=10_000) for person in worlds.PERSONS}
     traced = {person: [row["position"] for row in town.hub.audit.trace(person=person)] for person in worlds.PERSONS}
-    return of | {f"{person} traced": positions for person, positions in traced.items()}
+    to_one = [row["position"] for row in town.hub.audit.trace(person=worlds.PERSONS[0], recipient=worlds.RECIPIENTS[0])]
+    return of | {f"{person} traced": positions for person, positions in traced.items()} | {"to one": to_one}
 
 
 def catch_up(town: Town) -> None:

@@ -13,7 +13,7 @@ import pytest
 import worlds
 from conftest import Town
 from hub.disclosure import Query
-from hub.errors import PayloadError
+from hub.errors import Busy, PayloadError
 from hub.scenario import World
 from hub.statistics import BY, Question, Statistics, counting
 from hub.traces import Trace
@@ -360,6 +360,25 @@ def test_each_answer_can_be_counted_again_to_the_same_bytes(city: Town) -> None:
     city.hub.views.rebuild()
     traces: list[Trace] = list(city.hub.traces.disclosures(*EVER))
     assert [trace.erased for trace in traces] == [5, 0, 5, 0, 5, 0, 4]
+
+
+def test_what_was_destroyed_since_is_told_where_a_figure_is_counted_again(city: Town) -> None:
+    for n in range(6):
+        city.tell("transport.requested", person=f"p{n}")
+    city.hub.statistics.read(question("transport.requested"))
+    city.wait(timedelta(days=500))
+    city.tell("person.enrolled", person="later", areas=["07202"])
+    assert city.hub.retention.retain().destroyed
+    [position] = city.hub.audit.disclosures()
+    again = city.hub.audit.repeat(position)
+    assert (again.same, again.destroyed, again.erased) == (False, 6, 0)
+
+
+def test_who_waits_too_long_for_a_figure_is_told_to_ask_again(city: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.statistics.statistics._PATIENCE_S", 0.05)
+    name = city.hub.log.keyring.digest("figure", question().text())
+    with city.hub.statistics._one_at_a_time(name), pytest.raises(Busy, match="ask again"):
+        city.hub.statistics.read(question())
 
 
 class Counted(Witness):

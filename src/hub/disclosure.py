@@ -311,7 +311,7 @@ class Disclosure:
             permit.fact.position for _, kinds in permitted.values() for found in kinds.values() for permit in found
         )
         entries = self._log.read(standing.connection, wanted)
-        destroyed += sum(isinstance(e, Closed) and e.reason == "retention ended" for e in entries.values())
+        destroyed += sum(map(_is_destroyed, entries.values()))
         shown = []
         for name, ordinal in queue:
             if ordinal not in permitted:
@@ -331,21 +331,23 @@ class Disclosure:
         return [person for person in shown if any(_lies_in(cover, item) for item in person.items)], destroyed
 
     def lasting(
-        self, standing: Standing, query: Query, time: datetime
+        self, standing: Standing, query: Query, time: datetime, missed: Callable[[int], None]
     ) -> Iterator[tuple[int, tuple[str, ...], list[Seen]]]:
         """What grants that last show to `query`, person by person: ordinal, areas of residence, facts (R20).
 
-        Persons in the order of enrolment; of whom nothing is shown so, nothing comes.
+        Persons in the order of enrolment; of whom nothing is shown so, nothing comes. missed: told of how many items,
+        and places that decide a mode, are destroyed, as in `Answer`.
         """
         reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
         queue = sorted(self.candidates(standing, reading, query))
         for at in range(0, len(queue), _AT_ONCE):
             part = queue[at : at + _AT_ONCE]
-            permitted, _ = self._permitted(standing, reading, query, part, counting=True)
+            permitted, destroyed = self._permitted(standing, reading, query, part, counting=True)
             wanted = [
                 (o, kind, p) for o, (_, kinds) in permitted.items() for kind, found in kinds.items() for p in found
             ]
             entries = self._log.read(standing.connection, (permit.fact.position for _, _, permit in wanted))
+            missed(destroyed + sum(map(_is_destroyed, entries.values())))
             seen: dict[int, list[Seen]] = {}
             for ordinal, kind, permit in wanted:
                 entry = entries[permit.fact.position]
@@ -710,6 +712,10 @@ def _body(
 
 def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:
     return "" if ref is None else f',"ref":"{ref(ordinal)}"'
+
+
+def _is_destroyed(entry: Entry | Closed) -> bool:
+    return isinstance(entry, Closed) and entry.reason == "retention ended"
 
 
 def _tellings(kinds: Mapping[str, Sequence[Permit]]) -> tuple[Telling, ...]:

@@ -41,6 +41,8 @@ RENEWED = timedelta(hours=1)
 
 _SHELTER = "shelter.reported"
 _TRIES = 4
+_PATIENCE_S = 2.0
+_MOST_LOCKS = 1_000
 
 figure = Table(
     "figure",
@@ -104,6 +106,7 @@ class _Kept:
     moment: Moment
     persons: int
     counted: tuple[int, ...] = ()
+    destroyed: int = 0
     holds: bool = True
 
 
@@ -156,13 +159,20 @@ class Statistics:
 
     @contextmanager
     def _one_at_a_time(self, name: bytes) -> Iterator[None]:
-        """One thread of this process counts for a question; who waited finds what it kept."""
+        """One thread of this process counts for a question; who waited finds what it kept.
+
+        Raises Busy where that takes long: whoever waits holds a thread that others could read with.
+        """
         with self._lock:
+            if len(self._renewing) >= _MOST_LOCKS:
+                self._renewing = {}
             lock = self._renewing.setdefault(name, threading.Lock())
-        with lock:
+        if not lock.acquire(timeout=_PATIENCE_S):
+            raise Busy("the figure is being counted; ask again in some seconds")
+        try:
             yield
-        with self._lock:
-            self._renewing.pop(name, None)
+        finally:
+            lock.release()
 
     def _renewed(self, question: Question, name: bytes) -> _Kept | None:
         """The figure as of now; None where the one that is kept still holds."""
@@ -226,7 +236,8 @@ class Statistics:
         values: Counter[tuple[str, str]] = Counter()
         persons: Counter[tuple[str, str]] = Counter()
         counted: list[int] = []
-        for ordinal, homes, seen in self._disclosure.lasting(standing, question.query, time):
+        missed: list[int] = []
+        for ordinal, homes, seen in self._disclosure.lasting(standing, question.query, time, missed.append):
             tally = count.tally(seen)
             if tally:
                 counted.append(ordinal)
@@ -256,7 +267,7 @@ class Statistics:
         )
         moment = Moment(position=Position(standing.position), time=time)
         holds = reader is not None and question.purpose in reader.purposes
-        return _Kept(body, moment, len(counted), tuple(counted), holds)
+        return _Kept(body, moment, len(counted), tuple(counted), sum(missed), holds)
 
     def _shelters(self, standing: Standing, *, exercise: bool) -> Mapping[str, Mapping[str, Any]]:
         """By id every shelter that was reported, with what its newest report says of how many are there (R22)."""
@@ -277,4 +288,4 @@ class Statistics:
 
 
 def _answer(found: _Kept) -> Answer:
-    return Answer(body=found.body, persons=(), moment=found.moment, counted=found.counted)
+    return Answer(body=found.body, persons=(), moment=found.moment, counted=found.counted, destroyed=found.destroyed)
