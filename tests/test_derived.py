@@ -44,7 +44,10 @@ def told(town: Town) -> dict[str, object]:
     """All that is asked of the index."""
     of = {person: town.hub.traces.of_person(person, limit=10_000) for person in worlds.PERSONS}
     traced = {person: [row["position"] for row in town.hub.audit.trace(person=person)] for person in worlds.PERSONS}
-    to_one = [row["position"] for row in town.hub.audit.trace(person=worlds.PERSONS[0], recipient=worlds.RECIPIENTS[0])]
+    to_one = [
+        row["position"]
+        for row in town.hub.audit.trace(person=worlds.PERSONS[0], recipient=next(iter(worlds.RECIPIENTS)))
+    ]
     return of | {f"{person} traced": positions for person, positions in traced.items()} | {"to one": to_one}
 
 
