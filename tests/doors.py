@@ -92,7 +92,7 @@ def asker(method: str, path: str, body: Any, headers: Mapping[str, str] | None =
             return "operator"
         case ["persons", person, *_]:
             return _named("citizen", person)
-        case ["views", recipient, *_] | ["recipients", recipient, "keys", _]:
+        case ["views" | "statistics", recipient, *_] | ["recipients", recipient, "keys", _]:
             return _named("service", recipient)
         case ["connectors", name]:
             return _named("source", name)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, MetaData, Table, func, select
+from sqlalchemy import Connection, MetaData, Table, exists, func, or_, select
 
 from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
-from hub.disclosure import Answer, Disclosure, Query, answer_hash, query_text
+from hub.disclosure import FIGURE_FORMAT, Answer, Disclosure, Query, answer_hash, query_text
 from hub.errors import Busy, PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
@@ -31,12 +31,15 @@ from hub.obstacles import BLOCKED, Obstacle
 from hub.policy import Emergency, Policy
 from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
 from hub.schemas import Kind
-from hub.views import uses
-from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
+from hub.statistics import Statistics
+from hub.views import index, uses
+from hub.views.views import DISCLOSED, LAGGING, TABLES, Change, Standing, Views
 from hub.waiting import Waiting
 
 AUDITED = "view.audited"
 INTRODUCED = "kind.introduced"
+
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +107,11 @@ class Verified:
 class Audit:
     """Looks back over one log."""
 
-    def __init__(self, log: Log, views: Views, commits: Commits, disclosure: Disclosure) -> None:
+    def __init__(
+        self, log: Log, views: Views, commits: Commits, disclosure: Disclosure, statistics: Statistics
+    ) -> None:
         self._log, self._views, self._commits, self._disclosure = log, views, commits, disclosure
+        self._statistics = statistics
 
     @contextmanager
     def _past(self, position: int | None, time: datetime | None) -> Iterator[tuple[Standing, Moment, bool]]:
@@ -205,26 +211,43 @@ class Audit:
             number = None if recipient is None else self._log.keyring.number("recipient", recipient)
             ordinal = None if person is None else self._views.persons.ordinal(person) or 0
             up_to = end.position if before is None else min(before - 1, end.position)
-            positions = uses.disclosures(connection, up_to=up_to, recipient=number)[::-1]
-            for at in range(0, len(positions), 200):
-                entries = self._log.read(connection, positions[at : at + 200])
-                for position in positions[at : at + 200]:
+            while len(rows) < limit:
+                looked = self._looked_through(connection, number, ordinal, up_to)
+                entries = self._log.read(connection, (position for position, _ in looked))
+                for position, known in looked:
                     entry = entries[position]
-                    if len(rows) < limit and isinstance(entry, Entry) and self._showed(connection, entry, ordinal):
+                    if (
+                        len(rows) < limit
+                        and isinstance(entry, Entry)
+                        and (known or self._showed(connection, entry, ordinal))
+                    ):
                         rows.append(_disclosed(entry))
-                if len(rows) >= limit:
+                if not looked:
                     break
+                up_to = looked[-1][0] - 1
         asked = {
             "disclosures": {"recipient": recipient, "person": self._named(person), "before": before, "limit": limit}
         }
         self._looked(asked, end, recipient, len(rows), actor)
         return rows
 
+    def _looked_through(
+        self, connection: Connection, recipient: int | None, ordinal: int | None, up_to: int
+    ) -> list[tuple[int, bool]]:
+        """Disclosures, newest first, and whether each is known to be one of those asked for."""
+        if ordinal and self._views.persons.erased_at(ordinal) is None:
+            return index.found(
+                self._log, connection, ordinal, after=0, before=up_to + 1, limit=_AT_ONCE, recipient=recipient
+            )
+        # of who is erased the index keeps nothing; the chunks still name the ordinal
+        positions = uses.disclosures(connection, up_to=up_to, recipient=recipient, last=_AT_ONCE)
+        return [(position, ordinal is None) for position in positions]
+
     def _named(self, person: str | None) -> str | None:
         return None if person is None else self._disclosure.name_of(person)
 
     def _showed(self, connection: Connection, entry: Entry, ordinal: int | None) -> bool:
-        return ordinal is None or ordinal in self._disclosure.named(connection, entry)[0]
+        return ordinal in self._disclosure.named(connection, entry)[0]
 
     def events(self, *, after: int = 0, limit: int = 100, actor: str | None = None) -> list[dict[str, Any]]:
         """The entries of the log in order, opened where they can be; a look, which appends `view.audited`."""
@@ -262,8 +285,12 @@ class Audit:
             entry = self._log.read(connection, [position]).get(position)
             if not isinstance(entry, Entry) or entry.event.kind != DISCLOSED:
                 raise PayloadError("is no disclosure", path="position")
-            answer = self._disclosure.repeat(connection, end.position, entry)
-            shown, _ = self._disclosure.named(connection, entry)
+            if entry.event.data["format"] == FIGURE_FORMAT:
+                answer = self._statistics.repeat(connection, end.position, entry)
+                shown = self._statistics.named(connection, entry)
+            else:
+                answer = self._disclosure.repeat(connection, end.position, entry)
+                shown, _ = self._disclosure.named(connection, entry)
         data = entry.event.data
         same = answer_hash(data["salt"], answer.body) == data["answer_sha256"]
         return Repeated(
@@ -323,7 +350,7 @@ class Audit:
 
     def _verify(self, views: bool) -> Verified:
         offers = dialect(self._log.engine)
-        with offers.beside(self._log.engine, [table for table in TABLES if views]) as beside:
+        with offers.beside(self._log.engine, [table for table in (*TABLES, *LAGGING) if views]) as beside:
             offers.check(beside.connection, "log")
             verifying = _Verifying(self._log, beside)
             verified = verifying.log()
@@ -607,7 +634,20 @@ class _Verifying:
             if standing != derived:
                 raise Tampered(f"the view {table.name} does not follow from the log; run: hub rebuild")
             count += standing[0]
+        self._index()
         return count
+
+    def _index(self) -> None:
+        """The index of disclosures by person: all rows are true, and of a disclosure that it holds none is missing."""
+        standing, derived = (index.shown.to_metadata(MetaData(), schema=schema) for schema in ("hub", "main"))
+        same = [mine == other for mine, other in zip(standing.columns, derived.columns, strict=True)]
+        held = or_(
+            derived.c.position <= index.whole(self._connection), derived.c.position.in_(select(index.ahead.c.position))
+        )
+        strange = select(standing.c.person).where(~exists(select(derived.c.person).where(*same)))
+        missing = select(derived.c.person).where(held, ~exists(select(standing.c.person).where(*same)))
+        if any(self._connection.execute(query.limit(1)).first() for query in (strange, missing)):
+            raise Tampered(f"the view {index.shown.name} does not follow from the log; run: hub rebuild")
 
 
 def _disclosed(entry: Entry) -> dict[str, Any]:

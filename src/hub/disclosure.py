@@ -37,12 +37,14 @@ from hub.log import merkle
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, levels_of
+from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, lasting, levels_of
+from hub.views import index
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 REFUSED = "view.refused"
 FORMAT = "view/1"
 FEED_FORMAT = "changes/1"
+FIGURE_FORMAT = "statistics/1"
 RULES = 1
 """Version of the rules that decided; it stands in every disclosure."""
 
@@ -116,6 +118,15 @@ class Telling(NamedTuple):
     items: int
 
 
+class Seen(NamedTuple):
+    """One fact that is visible: its payload as it would be shown, at which level, and when it took effect."""
+
+    kind: str
+    level: str
+    data: Mapping[str, Any]
+    effective_at: datetime
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedPart:
     """What a message of a feed says besides persons: ordinals of those who are taken back, `next`, `more`."""
@@ -129,7 +140,8 @@ class FeedPart:
 class Answer:
     """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended.
 
-    feed: what a message of a feed says besides persons; None for a view. destroyed: at most how many items,
+    feed: what a message of a feed says besides persons; None for a view. counted: ordinals of those whom a figure of
+    statistics counts; None for what names persons. destroyed: at most how many items,
     and places that decide a mode, are missing since their retention ended; 0 in an answer of now.
     """
 
@@ -141,6 +153,7 @@ class Answer:
     position: int | None = None
     uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     destroyed: int = 0
+    counted: Sequence[int] | None = None
 
     @property
     def items(self) -> Iterator[Item]:
@@ -299,7 +312,7 @@ class Disclosure:
             permit.fact.position for _, kinds in permitted.values() for found in kinds.values() for permit in found
         )
         entries = self._log.read(standing.connection, wanted)
-        destroyed += sum(isinstance(e, Closed) and e.reason == "retention ended" for e in entries.values())
+        destroyed += sum(map(_is_destroyed, entries.values()))
         shown = []
         for name, ordinal in queue:
             if ordinal not in permitted:
@@ -318,21 +331,50 @@ class Disclosure:
         cover = standing.city.cover((query.area,))
         return [person for person in shown if any(_lies_in(cover, item) for item in person.items)], destroyed
 
+    def lasting(
+        self, standing: Standing, query: Query, time: datetime, missed: Callable[[int], None]
+    ) -> Iterator[tuple[int, tuple[str, ...], list[Seen]]]:
+        """What grants that last show to `query`, person by person: ordinal, areas of residence, facts (R20).
+
+        Persons in the order of enrolment; of whom nothing is shown so, nothing comes. missed: told of how many items,
+        and places that decide a mode, are destroyed, as in `Answer`.
+        """
+        reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
+        queue = sorted(self.candidates(standing, reading, query))
+        for at in range(0, len(queue), _AT_ONCE):
+            part = queue[at : at + _AT_ONCE]
+            permitted, destroyed = self._permitted(standing, reading, query, part, counting=True)
+            wanted = [
+                (o, kind, p) for o, (_, kinds) in permitted.items() for kind, found in kinds.items() for p in found
+            ]
+            entries = self._log.read(standing.connection, (permit.fact.position for _, _, permit in wanted))
+            missed(destroyed + sum(map(_is_destroyed, entries.values())))
+            seen: dict[int, list[Seen]] = {}
+            for ordinal, kind, permit in wanted:
+                entry = entries[permit.fact.position]
+                if isinstance(entry, Entry):
+                    data = self._data(entry.event, permit.level)
+                    seen.setdefault(ordinal, []).append(Seen(kind, permit.level, data, entry.effective_at))
+            policies = standing.policies(list(seen))
+            for ordinal, facts in seen.items():
+                yield ordinal, policies[ordinal].areas, facts
+
     def tellings(
-        self, standing: Standing, query: Query, time: datetime, ordinals: Iterable[int]
+        self, standing: Standing, query: Query, time: datetime, ordinals: Iterable[int], *, counting: bool = False
     ) -> dict[int, tuple[Mode, tuple[Telling, ...]]]:
         """What of these persons is shown to `query` at `standing` and `time`, by ordinal; no payload is told.
 
         They are taken as chosen: the query's persons, area and page are not asked for again. Of someone who
         is erased there is nothing. A fact whose payload was destroyed since counts as one that was shown.
+        counting: only what grants that last show, as for statistics.
         """
         reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
         present = [o for o in ordinals if self._views.persons.enrolled_by(o, standing.position)]
-        permitted, _ = self._permitted(standing, reading, query, present)
+        permitted, _ = self._permitted(standing, reading, query, present, counting=counting)
         return {o: (mode, _tellings(kinds)) for o, (mode, kinds) in permitted.items()}
 
     def _permitted(
-        self, standing: Standing, reading: Reading, query: Query, ordinals: Sequence[int]
+        self, standing: Standing, reading: Reading, query: Query, ordinals: Sequence[int], *, counting: bool = False
     ) -> tuple[dict[int, tuple[Mode, dict[str, list[Permit]]]], int]:
         """The mode of each person of whom something is shown, and what is shown by kind, in the order of their names.
 
@@ -345,6 +387,8 @@ class Disclosure:
         asked: dict[str, list[int]] = {}
         for ordinal in ordinals:
             decision = reading.decide(policies[ordinal], places.get(ordinal), spent)
+            if counting and decision is not None:
+                decision = lasting(decision)
             if decision is not None:
                 decided[ordinal] = decision
                 for kind in reading.open_kinds(decision):
@@ -485,10 +529,7 @@ class Disclosure:
 
     def named(self, connection: Connection, entry: Entry) -> tuple[list[int], list[int]]:
         """Whom a disclosure showed, and whom it took back: ordinals."""
-        pieces = self._log.chunks(connection, entry.position)
-        count = entry.event.data["persons_chunks"]
-        count = len(pieces) if count is None else count
-        return ordinals_of(pieces[:count]), ordinals_of(pieces[count:])
+        return index.named(self._log, connection, entry)
 
     def message(self, query: Query, persons: Sequence[Shown], feed: FeedPart, moment: Moment) -> Answer:
         """A message of a feed, in the order of the persons' ids; of who is taken back the `ref` alone."""
@@ -511,32 +552,76 @@ class Disclosure:
         claim: bytes = NO_CLAIM,
     ) -> Answer:
         """Append `view.disclosed` with its chunks; the answer with its disclosure."""
+        feed = answer.feed
+        shown = _pieces([shown.ordinal for shown in answer.persons])
+        said = {
+            "query": query_text(query),
+            "format": FORMAT if feed is None else FEED_FORMAT,
+            "persons_count": len(answer.persons),
+            "persons_chunks": len(shown) if feed else None,
+            "request": request,
+        }
+        if feed is not None:
+            said |= {"removed_count": len(feed.removed), "next": feed.next, "more": feed.more}
+        return self._append(
+            append, change, answer, query, said, shown + _pieces(feed.removed if feed else ()), actor, claim
+        )
+
+    def append_figure(
+        self,
+        append: Append,
+        change: Change,
+        answer: Answer,
+        query: Query,
+        asked: str,
+        actor: str | None,
+        *,
+        persons: int,
+        first: bool,
+    ) -> Answer:
+        """Append `view.disclosed` of a figure of statistics. asked: the question as it is logged.
+
+        first: whether it is the first answer of its hour, which names in its chunks whom it counts.
+        """
+        said = {
+            "query": asked,
+            "format": FIGURE_FORMAT,
+            "persons_count": persons,
+            "persons_chunks": None if first else 0,
+        }
+        pieces = _pieces(answer.counted or ()) if first else []
+        return self._append(append, change, answer, query, said, pieces, actor, NO_CLAIM)
+
+    def _append(
+        self,
+        append: Append,
+        change: Change,
+        answer: Answer,
+        query: Query,
+        said: Mapping[str, Any],
+        pieces: Sequence[bytes],
+        actor: str | None,
+        claim: bytes,
+    ) -> Answer:
         disclosure, salt = os.urandom(16).hex(), os.urandom(16)
-        shown, feed = _pieces([shown.ordinal for shown in answer.persons]), answer.feed
-        pieces = shown + _pieces(feed.removed if feed else ())
         data = {
             "disclosure": disclosure,
             "recipient": query.recipient,
             "actor": actor,
             "purpose": query.purpose,
             "exercise": query.exercise,
-            "query": query_text(query),
             "position": answer.moment.position,
             "time": answer.moment.time,
-            "format": FORMAT if feed is None else FEED_FORMAT,
             "rules": RULES,
-            "persons_count": len(answer.persons),
             "items_count": sum(len(shown.items) for shown in answer.persons),
             "answer_sha256": answer_hash(salt, answer.body),
             "salt": salt,
             "root": self.root(answer, salt),
             "uses": [{"person": person, "grant": grant} for person, grant in sorted(answer.uses)],
             "chunks": [hashlib.sha256(piece).digest() for piece in pieces],
-            "request": request,
-            "removed_count": len(feed.removed) if feed else 0,
-            "persons_chunks": len(shown) if feed else None,
-            "next": feed.next if feed else None,
-            "more": feed.more if feed else False,
+            "removed_count": 0,
+            "more": False,
+            **said,
         }
         kind = self._log.schemas.kind(DISCLOSED)
         record = kind.encode(data)
@@ -636,6 +721,10 @@ def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:
     return "" if ref is None else f',"ref":"{ref(ordinal)}"'
 
 
+def _is_destroyed(entry: Entry | Closed) -> bool:
+    return isinstance(entry, Closed) and entry.reason == "retention ended"
+
+
 def _tellings(kinds: Mapping[str, Sequence[Permit]]) -> tuple[Telling, ...]:
     counts = Counter((kind, permit.level, permit.basis) for kind, found in kinds.items() for permit in found)
     return tuple(Telling(*alike, count) for alike, count in sorted(counts.items()))
@@ -678,16 +767,3 @@ def _pieces(ordinals: Iterable[int]) -> list[bytes]:
             step >>= 7
         out.append(step)
     return [bytes(out[at : at + _CHUNK_BYTES]) for at in range(0, len(out), _CHUNK_BYTES)]
-
-
-def ordinals_of(pieces: Iterable[bytes]) -> list[int]:
-    """The set that `_pieces` wrote: ordinals of the persons shown."""
-    found, last, step, shift = [], 0, 0, 0
-    for byte in b"".join(pieces):
-        step |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            last += step
-            found.append(last)
-            step = shift = 0
-    return found

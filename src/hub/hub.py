@@ -18,6 +18,7 @@ from hub import hazards, retention
 from hub.audit import Audit
 from hub.citizen import Citizen
 from hub.commits import Commits
+from hub.derived.index import Index
 from hub.directory import Directory
 from hub.disclosure import Disclosure
 from hub.errors import Misuse, Refused
@@ -41,6 +42,7 @@ from hub.relayed import Relayed
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
 from hub.sessions import Sessions  # noqa: F401 -- its table is one of the log's database
+from hub.statistics import Statistics
 from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
@@ -59,6 +61,7 @@ class Hub:
     intake: Intake
     disclosure: Disclosure
     feeds: Feeds
+    statistics: Statistics
     audit: Audit
     directory: Directory
     traces: Traces
@@ -71,6 +74,7 @@ class Hub:
     plugins: Plugins
     payloads: Payloads
     polling: Polling
+    index: Index
     relayed: Relayed
     content: ContentKeys
     engines: tuple[Engine, ...]
@@ -117,6 +121,7 @@ class Hub:
         content = ContentKeys(keyring)
         commits.retire = content.retire
         disclosure = Disclosure(log, views, commits)
+        statistics = Statistics(log, views, commits, disclosure)
         traces = Traces(log, views, disclosure)
         hub = cls(
             log=log,
@@ -125,7 +130,8 @@ class Hub:
             intake=intake,
             disclosure=disclosure,
             feeds=Feeds(log, views, disclosure),
-            audit=Audit(log, views, commits, disclosure),
+            statistics=statistics,
+            audit=Audit(log, views, commits, disclosure, statistics),
             directory=Directory(log, views),
             traces=traces,
             records=Records(log, views, traces),
@@ -137,6 +143,7 @@ class Hub:
             plugins=plugins,
             payloads=payloads,
             polling=Polling(log, payloads, plugins),
+            index=Index(log),
             relayed=Relayed(log),
             content=content,
             engines=(engine, keys),

@@ -138,11 +138,11 @@ class Records:
         """The record of provisions decided in [since, until), oldest first: CSV with a byte order mark, in pieces.
 
         A line for each disclosure, person and ground; of those erased since, one line a disclosure with their
-        number. exercises: drills too.
+        number. Figures of statistics name nobody and are left out. exercises: drills too.
         """
         yield b"\xef\xbb\xbf" + _line(COLUMNS)
         for trace in self._traces.disclosures(since, until):
-            if trace.exercise and not exercises:
+            if trace.counted or (trace.exercise and not exercises):
                 continue
             if trace.sightings or trace.erased:
                 city = self._city(trace.position)

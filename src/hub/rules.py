@@ -9,7 +9,7 @@ that outlives the reading. Rules: R3–R11, R13, R14, R17.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -585,6 +585,16 @@ class Reading:
         time = self.now.time
         over = {f.variant for f in facts if f.newest and f.ends_at is not None and time >= f.ends_at}
         return [fact for fact in facts if fact.variant not in over] if over else facts
+
+
+def lasting(decision: Decision) -> Decision | None:
+    """What of a decision statistics may rest on (R20): grants alone, not limited in uses, not asked every time."""
+    openings = tuple(opening for opening in decision.openings if all(map(_lasts, opening.kinds)))
+    return replace(decision, openings=openings) if openings else None
+
+
+def _lasts(terms: Grant | Override) -> bool:
+    return isinstance(terms, Grant) and terms.uses is None and terms.ask != "every_time"
 
 
 def override_opening(override: Override) -> Opening:

@@ -15,10 +15,11 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from hub.disclosure import Disclosure, Telling, parse_query
+from hub.disclosure import FIGURE_FORMAT, Disclosure, Telling, parse_query
 from hub.events import Entry
 from hub.log.log import Log
-from hub.views import uses
+from hub.statistics import Question
+from hub.views import index, uses
 from hub.views.views import DISCLOSED, Views
 
 UNKNOWN = "unknown"
@@ -43,7 +44,10 @@ class ShownKind:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sighting:
-    """One disclosure's share of one person. time: when it was decided. kinds: none where `mode` is unknown."""
+    """One disclosure's share of one person. time: when it was decided. kinds: none where `mode` is unknown.
+
+    counted: whether the person was not shown, but counted in a figure of statistics; by the first answer of its hour.
+    """
 
     position: int
     disclosure: str
@@ -55,11 +59,15 @@ class Sighting:
     person: str
     mode: str
     kinds: tuple[ShownKind, ...]
+    counted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """One disclosure: whom it showed, by id, and how many of those it showed are erased now."""
+    """One disclosure: whom it showed, by id, and how many of those it showed are erased now.
+
+    counted: whether it showed nobody, but counted them in a figure of statistics.
+    """
 
     position: int
     disclosure: str
@@ -70,6 +78,7 @@ class Trace:
     exercise: bool
     sightings: tuple[Sighting, ...]
     erased: int
+    counted: bool = False
 
 
 class Traces:
@@ -84,28 +93,28 @@ class Traces:
         before, after: only disclosures at positions strictly between. limit: at most so many.
         """
         found: list[Sighting] = []
-        for positions in self._back(before, after):
+        while len(found) < limit:
             with self._log.entries.snapshot() as (connection, end):
                 self._views.at(connection, end.position)
                 ordinal = self._views.persons.ordinal(person)
-                if ordinal is None or not self._views.persons.enrolled_by(ordinal, positions[0]):
+                if ordinal is None or self._views.persons.erased_at(ordinal) is not None:
                     return found
-                entries = self._log.read(connection, positions)
-                for position in positions:
+                before = end.position + 1 if before is None else before
+                looked = index.found(self._log, connection, ordinal, after=after, before=before, limit=_AT_ONCE)
+                entries = self._log.read(connection, (position for position, _ in looked))
+                for position, known in looked:
                     entry = entries[position]
-                    if isinstance(entry, Entry) and ordinal in self._disclosure.named(connection, entry)[0]:
+                    if isinstance(entry, Entry) and (known or self._shows(connection, entry, ordinal)):
                         found += self._sightings(connection, end.position, entry, [ordinal])
                         if len(found) >= limit:
                             return found[:limit]
+            if len(looked) < _AT_ONCE:
+                return found
+            before = looked[-1][0]
         return found
 
-    def _back(self, before: int | None, after: int) -> Iterator[list[int]]:
-        """The positions of the disclosures between, newest first, some at a time."""
-        with self._log.entries.snapshot() as (connection, end):
-            up_to = end.position if before is None else min(before - 1, end.position)
-            positions = uses.disclosures(connection, after=after, up_to=up_to)[::-1]
-        for at in range(0, len(positions), _AT_ONCE):
-            yield positions[at : at + _AT_ONCE]
+    def _shows(self, connection: Connection, entry: Entry, ordinal: int) -> bool:
+        return ordinal in self._disclosure.named(connection, entry)[0]
 
     def between(self, since: datetime, until: datetime) -> Iterator[Sighting]:
         """Who saw what of whom, oldest first: of each disclosure decided at `since` or later, and before `until`."""
@@ -120,14 +129,22 @@ class Traces:
                 yield trace
 
     def persons(self, since: datetime, until: datetime, *, exercises: bool = True) -> int:
-        """How many persons the disclosures of [since, until) showed, those who are erased now too."""
+        """How many persons the disclosures of [since, until) showed, those who are erased now too.
+
+        Figures of statistics show nobody.
+        """
         found: set[int] = set()
         positions = self._positions(since, until)
         for at in range(0, len(positions), _AT_ONCE):
             with self._log.entries.snapshot() as (connection, _):
                 for entry in self._log.read(connection, positions[at : at + _AT_ONCE]).values():
                     data = entry.event.data if isinstance(entry, Entry) else None
-                    if data and since <= data["time"] < until and (exercises or not data["exercise"]):
+                    if (
+                        data
+                        and data["format"] != FIGURE_FORMAT
+                        and since <= data["time"] < until
+                        and (exercises or not data["exercise"])
+                    ):
                         found.update(self._disclosure.named(connection, entry)[0])  # type: ignore[arg-type]
         return len(found)
 
@@ -159,15 +176,17 @@ class Traces:
             exercise=data["exercise"],
             sightings=tuple(sorted(sightings, key=lambda sighting: sighting.person)),
             erased=len(shown) - len(sightings),
+            counted=data["format"] == FIGURE_FORMAT,
         )
 
     def _sightings(self, connection: Connection, end: int, entry: Entry, ordinals: Sequence[int]) -> Iterator[Sighting]:
         """What a disclosure showed of those among `ordinals` who are not erased, whom its chunks name."""
         data = entry.event.data
-        query, standing = parse_query(data["query"]), self._views.at(connection, end, data["position"])
+        counted, standing = data["format"] == FIGURE_FORMAT, self._views.at(connection, end, data["position"])
+        query = Question.logged(data["query"]).query if counted else parse_query(data["query"])
         for at in range(0, len(ordinals), _PERSONS):
             names = self._views.persons.names(connection, self._present(ordinals[at : at + _PERSONS]))
-            told = self._disclosure.tellings(standing, query, data["time"], names)
+            told = self._disclosure.tellings(standing, query, data["time"], names, counting=counted)
             for ordinal, name in names.items():
                 mode, kinds = told.get(ordinal, (UNKNOWN, ()))
                 yield Sighting(
@@ -181,6 +200,7 @@ class Traces:
                     person=name,
                     mode=mode,
                     kinds=tuple(map(_shown, kinds)),
+                    counted=counted,
                 )
 
     def _present(self, ordinals: Sequence[int]) -> list[int]:

@@ -33,6 +33,7 @@ GET /recipients/{recipient} · PUT /recipients/{recipient} · DELETE /recipients
 GET /emergencies · POST /emergencies · POST /emergencies/{emergency}/confirm · DELETE /emergencies/{emergency}
 POST /overrides · DELETE /overrides/{override} · GET /kinds · POST /kinds
 GET /views/{recipient} · GET /views/{recipient}/changes · GET /views/{recipient}/stream
+GET /statistics/{recipient}
 GET /audit/views/{recipient} · GET /audit/explain · GET /audit/disclosures · GET /audit/events
 GET /places · GET /quarantine · POST /quarantine/{item}
 GET /persons/{person}/preferences · PUT /persons/{person}/preferences · GET /persons/{person}/notices

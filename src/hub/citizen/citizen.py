@@ -178,8 +178,12 @@ class Citizen:
         grounds = sorted({(shown.basis_type, shown.basis) for shown in sighting.kinds})
         ground = ", ".join(f"{_GROUNDS[basis][0]} {name}" for basis, name in grounds)
         ground_ja = "、".join(f"{_GROUNDS[basis][1]} {name}" for basis, name in grounds)
+        did, did_ja = "saw", "見ました"
+        if sighting.counted:
+            did, did_ja = "counted you, without your name, in statistics", "統計のために名前なしで数えました"
         return {
             "disclosure": sighting.disclosure,
+            "statistics": sighting.counted,
             "time": timestamp(sighting.time),
             "recipient": sighting.recipient,
             "actor": sighting.actor,
@@ -195,8 +199,8 @@ class Citizen:
                 }
                 for shown in sighting.kinds
             ],
-            "text": f"{sighting.recipient} saw, for {sighting.purpose}{drill}: {seen}. Ground: {ground or 'unknown'}",
-            "text_ja": f"{sighting.recipient}が、{sighting.purpose}のために見ました{drill_ja}: "
+            "text": f"{sighting.recipient} {did}, for {sighting.purpose}{drill}: {seen}. Ground: {ground or 'unknown'}",
+            "text_ja": f"{sighting.recipient}が、{sighting.purpose}のために{did_ja}{drill_ja}: "
             f"{kinds}。根拠: {ground_ja or '不明'}",
         }
 

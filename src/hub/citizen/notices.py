@@ -90,7 +90,7 @@ class Notices:
             runs = [(run, looking.span(run), *looking.stood(run)) for run in _runs(looking.emergencies(), now)]
         for run, (after, before), covered, closed in runs:
             found = self._traces.of_person(person, after=after, before=before, limit=MOST_SIGHTINGS)
-            seen = [sighting for sighting in found if sighting.mode in ("emergency", UNKNOWN)]
+            seen = [s for s in found if s.mode in ("emergency", UNKNOWN) and not s.counted]
             if covered or seen:
                 rows.append(_report(run, closed, seen, len(found) == MOST_SIGHTINGS))
         return sorted(rows, key=lambda row: (row["since"], row["notice"]), reverse=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import databases, quarantine, relay, schemas, sources
+from hub.cli import databases, derive, quarantine, relay, schemas, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -56,6 +56,7 @@ app.command("migrate")(databases.migrate)
 app.command("poll")(sources.poll)
 app.command("relay")(relay.relay)
 app.command("ingest-kafka")(relay.ingest_kafka)
+app.command("derive")(derive.derive)
 app.add_typer(sources.forward_app, name="forward")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schemas.schemas_app, name="schemas")

@@ -41,7 +41,7 @@ def relay(
     from hub.relay.views import ViewLines
 
     with opened(database) as hub:
-        broker, registry = _broker(hub), Registry(hub.log.schemas)
+        broker, registry = broker_of(hub), Registry(hub.log.schemas)
         events, views = EventsLine(hub.log, broker, registry), ViewLines(hub, broker, registry)
         lines = Relay(hub.relayed, broker, lambda: [events, *views.lines()])
         told = _Telling(as_json)
@@ -49,7 +49,7 @@ def relay(
             if not lines.once(told):
                 raise Busy("not everything was sent; hub relay --status says why")
             return
-        stop = _until_signal()
+        stop = until_signal()
         say(f"Relaying to {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
         lines.run(stop, told)
 
@@ -61,16 +61,16 @@ def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
     from hub.relay.ingest import Ingest
 
     with opened(database, create=True) as hub:
-        broker = _broker(hub)
+        broker = broker_of(hub)
         if not broker.settings.sources:
             raise Misuse("no source may come by the topic: name them under [ingest.sources] in HUB_KAFKA")
         hub.init()
-        stop = _until_signal()
+        stop = until_signal()
         say(f"Taking from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
         Ingest(hub, broker, Registry(hub.log.schemas)).run(stop, _Coming(as_json))
 
 
-def _broker(hub: Hub) -> Broker:
+def broker_of(hub: Hub) -> Broker:
     from hub.errors import Misuse
     from hub.relay.broker import Broker
     from hub.relay.settings import load
@@ -83,7 +83,7 @@ def _broker(hub: Hub) -> Broker:
     return Broker(load(Path(path), os.environ))
 
 
-def _until_signal() -> threading.Event:
+def until_signal() -> threading.Event:
     """Set once the process is told to end; told twice, it ends at once."""
     stop = threading.Event()
 

@@ -251,10 +251,14 @@ class Recorder(ApplicationRecorder):
     def snapshot(self) -> Iterator[tuple[Connection, Head]]:
         """A reading transaction that sees one state of log and views, and where the log ends in it."""
         with self._readers.begin() as connection:
-            row = connection.execute(select(head.c.position, head.c.recorded_us).where(head.c.id == 1)).first()
-            if row is None:
-                raise Tampered(_NO_HEAD)
-            yield connection, Head(row.position, _time(row.recorded_us) if row.position else None)
+            yield connection, self.end(connection)
+
+    def end(self, connection: Connection) -> Head:
+        """Where the log ends, as `connection` sees it."""
+        row = connection.execute(select(head.c.position, head.c.recorded_us).where(head.c.id == 1)).first()
+        if row is None:
+            raise Tampered(_NO_HEAD)
+        return Head(row.position, _time(row.recorded_us) if row.position else None)
 
     @contextmanager
     def maintaining(self) -> Iterator[Connection]:

@@ -192,6 +192,11 @@ class Broker:
         """A member of a group that reads a topic from where the group is, else from its beginning."""
         return Consumer(self._how(), topic.name, group, at_once=at_once, session_s=session_s)
 
+    def client(self, kind: Callable[..., Any], **how: Any) -> Any:
+        """A client of the library's own, connected as this broker is."""
+        with told():
+            return _made(kind, **self._how(), **how)
+
     def _how(self) -> dict[str, Any]:
         """How a client connects."""
         settings = self.settings

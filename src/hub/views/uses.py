@@ -69,11 +69,18 @@ def takers(connection: Connection, after: int, up_to: int) -> set[int]:
     return set(connection.scalars(query.distinct()))
 
 
-def disclosures(connection: Connection, *, up_to: int, after: int = 0, recipient: int | None = None) -> list[int]:
-    """The positions of all disclosures behind `after`, or of those to one recipient (its number)."""
+def disclosures(
+    connection: Connection, *, up_to: int, after: int = 0, recipient: int | None = None, last: int | None = None
+) -> list[int]:
+    """The positions of all disclosures behind `after`, or of those to one recipient (its number).
+
+    last: only so many, the newest first.
+    """
     query = select(disclosure.c.position).where(disclosure.c.position > after, disclosure.c.position <= up_to)
     if recipient is not None:
         query = query.where(disclosure.c.recipient == recipient)
+    if last is not None:
+        return list(connection.scalars(query.order_by(disclosure.c.position.desc()).limit(last)))
     return list(connection.scalars(query.order_by(disclosure.c.position)))
 
 

@@ -34,7 +34,7 @@ from hub.log.log import Closed, Log
 from hub.log.recorder import Append
 from hub.policy import City, Grant, Policy
 from hub.rules import LOST_MESH, Place
-from hub.views import chains, facts, links, persons, policies, uses
+from hub.views import chains, facts, index, links, persons, policies, uses
 from hub.views.facts import Facts
 from hub.views.persons import Persons
 from hub.views.policies import FOREVER, Held, Policies
@@ -43,6 +43,9 @@ TABLES = (
     *(persons.person, policies.policy, links.link, facts.fact, facts.retraction),
     *(chains.chain, uses.disclosure, uses.consumed),
 )
+LAGGING = (index.shown,)
+"""What is derived behind the log's back (`hub.derived`); a rebuild brings it to the end too."""
+
 DISCLOSED = "view.disclosed"
 
 _CACHED = 200_000
@@ -210,7 +213,9 @@ class Views:
         with self.log.entries.maintaining() as connection:
             for table in TABLES:
                 connection.execute(delete(table))
+            index.clear(connection)
             count = self.derive(connection)
+            index.close_up(connection, count, everything=True)
         with self._lock:
             self._position = -1
         return count
@@ -463,6 +468,7 @@ class Change:
         self.severed += links.end_person(self.connection, ordinal, position, live=self.live)
         for table in (policies, facts, uses):
             table.delete_person(self.connection, ordinal)
+        index.delete_person(self.views.log, self.connection, ordinal)
 
     def _link(self, ordinal: int, position: int, event: IdentityLinked | IdentityUnlinked) -> None:
         name = links.digest(self.views.log, event.source, event.ref)
@@ -488,6 +494,15 @@ class Change:
         uses.insert_disclosure(self.connection, entry.position, recipient, pairs)
         for ordinal, position in pairs:
             self._end_spent(ordinal, position, entry.position)
+        if not self.live:
+            self._index(entry)
+
+    def _index(self, entry: Entry) -> None:
+        """Write whom a disclosure named; who is erased later is dropped then."""
+        log = self.views.log
+        for ordinals, removed in zip(index.named(log, self.connection, entry), (False, True), strict=True):
+            present = [ordinal for ordinal in ordinals if not self.is_erased(ordinal)]
+            index.insert_rows(log, self.connection, entry.position, present, removed=removed)
 
     def _end_spent(self, ordinal: int, position: int, at: int) -> None:
         """End the row of a grant whose last use was consumed: it is never in force again (R19)."""

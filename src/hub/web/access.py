@@ -87,6 +87,7 @@ DELETE /v1/overrides/{override}                  -      -       -       any     
 GET    /v1/views/{recipient}                     -      own     -       own     -        -
 GET    /v1/views/{recipient}/changes             -      own     -       own     -        -
 GET    /v1/views/{recipient}/stream              -      own     -       own     -        -
+GET    /v1/statistics/{recipient}                -      own     -       own     -        -
 GET    /v1/audit/views/{recipient}               -      -       -       -       -        any
 GET    /v1/audit/explain                         -      -       -       -       -        any
 GET    /v1/audit/disclosures                     -      -       -       -       -        any

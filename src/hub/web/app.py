@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
+from hub.derived.follower import Follower
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
@@ -33,6 +34,7 @@ from hub.web import (
     registry,
     sending,
     spec,
+    statistics,
     streams,
     views,
 )
@@ -63,6 +65,8 @@ def create(
         hub = await asyncio.to_thread(open_hub)
         at = app.state.door = Door(hub, metrics, open_gate(hub))
         at.inlet.start()
+        follower = Follower(hub.log, hub.index, _not_derived)
+        follower.start()
         running = [asyncio.create_task(_leave(at)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
         _end_streams_first(at)
         try:
@@ -70,6 +74,7 @@ def create(
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.to_thread(follower.stop)
             await asyncio.to_thread(at.close)
             operation.log().info("stopped")
 
@@ -102,7 +107,7 @@ def routes(lifespan: Any = None) -> FastAPI:
         dependencies=[Depends(enter), Depends(_parameters)],
     )
     schemas = packaged()
-    for router in (events.router, views.router, audit.router, quarantine.router, streams.router):
+    for router in (events.router, views.router, statistics.router, audit.router, quarantine.router, streams.router):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.router)
     persons.add_routes(app, schemas, PREFIX)
@@ -141,6 +146,10 @@ async def _leave(at: Door) -> None:
         with suppress(HubError):  # the next one tries again
             await asyncio.to_thread(at.hub.retention.renew)
         await asyncio.sleep(_LEAVE_S)
+
+
+def _not_derived(error: Exception) -> None:
+    operation.log().error("problem", problem="derive", error=type(error).__name__, where=operation.where(error))
 
 
 async def _told(request: Request, error: Exception) -> Response:

@@ -52,6 +52,7 @@ _NOTICE = {
 }
 _DISCLOSURE = {
     "disclosure": "5d41402abc4b2a76b9719d911017c592",
+    "statistics": False,
     "time": "2026-06-01T00:00:00.000000Z",
     "recipient": "aizu-city",
     "actor": "city:officer-7",
@@ -278,8 +279,8 @@ def _add_looks(router: APIRouter) -> None:
         limit: Annotated[int, Query(ge=1, le=500, description="How many")] = 50,
         before: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> Response:
-        """Who, which desk, at what, what for, on which ground, when: in words, Japanese and English. It is a look at
-        the trace, and recorded as one."""
+        """Who, which desk, at what, what for, on which ground, when: in words, Japanese and English. `statistics`:
+        nobody saw the person, who was counted in a figure. It is a look at the trace, and recorded as one."""
         at, actor = door(request), door(request).actor(request)
         await at.at_least(request)
         position = None if before is None else at.unseal(before, "before")

@@ -143,10 +143,11 @@ async def get_view(
 
     body, tag, headers = await at.read(work)
     at.metrics.decided("answered")
-    return _answered(request, body, form, headers | {"ETag": tag})
+    return answered(request, body, form, headers | {"ETag": tag})
 
 
-def _answered(request: Request, body: bytes, form: str, headers: dict[str, str]) -> Response:
+def answered(request: Request, body: bytes, form: str, headers: dict[str, str]) -> Response:
+    """The answer, or that the caller has it already."""
     if answers.matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=answers.UNKEPT | headers)
     return answers.response(body, form, headers)
