@@ -28,6 +28,7 @@ from hub.linking import Linking
 from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
 from hub.log.log import Closed, Log
+from hub.log.recorder import RESTORING
 from hub.log.sealing import Keyring
 from hub.payloads import Payloads
 from hub.plugins import Plugins
@@ -80,20 +81,23 @@ class Hub:
         retention_policy: RetentionPolicy | None = None,
         plugins: Plugins | None = None,
         durable: bool = True,
+        restoring: bool = False,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
         master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
         database, which is made where there is none. plugins: the connectors, with what was set for each. durable:
-        False for a hub that is thrown away. Raises Misuse.
+        False for a hub that is thrown away. restoring: whether `hub restore` itself opens what it has not finished.
+        Raises Misuse.
         """
         path = Path(parse_url(url).database or "")
         plugins = plugins or Plugins()
         schemas = schemas or plugins.extend(packaged())
-        engine = open_database(path, durable=durable)
-        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
-        keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
+        engine, keys = databases(url, durable=durable)
+        keyring = Keyring(keys, master_key(path.parent / "master.key") if master is None else master)
         log = Log(engine, keyring, schemas, clock)
+        if not restoring and log.entries.get(RESTORING) is not None:
+            raise Misuse("this database is being restored, or its restore was cut off; run hub restore again")
         views = Views(log)
         commits = Commits(log, views)
         intake = Intake(log, views, commits, policy or default_policy())
@@ -181,6 +185,13 @@ class Hub:
             engine.dispose()
 
 
+def databases(url: str, *, durable: bool = True) -> tuple[Engine, Engine]:
+    """The database of the log that `url` names, and that of its keys; created where they are missing."""
+    path = Path(parse_url(url).database or "")
+    engine = open_database(path, durable=durable)
+    return engine, open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
+
+
 def introductions(schemas: Schemas) -> list[Event]:
     """`kind.introduced` for every fact kind that has a schema, with what the schema says of it."""
     events = []
@@ -217,7 +228,7 @@ def default_retention(schemas: Schemas) -> RetentionPolicy:
     return retention.load(Path(__file__).with_name("retention.toml").read_bytes(), schemas)
 
 
-def _master(path: Path) -> bytes:
+def master_key(path: Path) -> bytes:
     """The master key in a file that only its owner reads; made where there is none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

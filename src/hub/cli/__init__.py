@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import sources
+from hub.cli import backups, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -54,6 +54,8 @@ app.add_typer(clock_app, name="clock")
 app.add_typer(sources.connectors_app, name="connectors")
 app.command("poll")(sources.poll)
 app.add_typer(sources.forward_app, name="forward")
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
