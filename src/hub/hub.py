@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, select
 
 from hub import hazards, retention
 from hub.audit import Audit
@@ -25,10 +25,10 @@ from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
 from hub.linking import Linking
+from hub.log import recorder
 from hub.log.clock import Clock
 from hub.log.database import open_database, parse_url
-from hub.log.log import Closed, Log
-from hub.log.recorder import RESTORING
+from hub.log.log import RESTORING, Closed, Log
 from hub.log.sealing import Keyring
 from hub.payloads import Payloads
 from hub.plugins import Plugins
@@ -93,11 +93,12 @@ class Hub:
         path = Path(parse_url(url).database or "")
         plugins = plugins or Plugins()
         schemas = schemas or plugins.extend(packaged())
-        engine, keys = databases(url, durable=durable)
-        keyring = Keyring(keys, master_key(path.parent / "master.key") if master is None else master)
+        engine = open_database(path, durable=durable)
+        if not restoring:
+            _check_restored(engine)
+        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
+        keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
         log = Log(engine, keyring, schemas, clock)
-        if not restoring and log.entries.get(RESTORING) is not None:
-            raise Misuse("this database is being restored, or its restore was cut off; run hub restore again")
         views = Views(log)
         commits = Commits(log, views)
         intake = Intake(log, views, commits, policy or default_policy())
@@ -185,13 +186,6 @@ class Hub:
             engine.dispose()
 
 
-def databases(url: str, *, durable: bool = True) -> tuple[Engine, Engine]:
-    """The database of the log that `url` names, and that of its keys; created where they are missing."""
-    path = Path(parse_url(url).database or "")
-    engine = open_database(path, durable=durable)
-    return engine, open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
-
-
 def introductions(schemas: Schemas) -> list[Event]:
     """`kind.introduced` for every fact kind that has a schema, with what the schema says of it."""
     events = []
@@ -228,7 +222,18 @@ def default_retention(schemas: Schemas) -> RetentionPolicy:
     return retention.load(Path(__file__).with_name("retention.toml").read_bytes(), schemas)
 
 
-def master_key(path: Path) -> bytes:
+def _check_restored(engine: Engine) -> None:
+    """Raise Misuse where a restore has not ended; before anything is made there, keys above all."""
+    with engine.connect() as connection:
+        unfinished = inspect(connection).has_table(recorder.setting.name) and connection.scalar(
+            select(recorder.setting.c.name).where(recorder.setting.c.name == RESTORING)
+        )
+    if unfinished:
+        engine.dispose()
+        raise Misuse("this database is being restored, or its restore was cut off; run hub restore again")
+
+
+def _master(path: Path) -> bytes:
     """The master key in a file that only its owner reads; made where there is none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

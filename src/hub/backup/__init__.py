@@ -8,7 +8,8 @@ cannot be read without the keys, and neither without the master key, which is in
 docs/decisions/0013-backups.md.
 """
 
+from hub.backup.databases import Databases
 from hub.backup.restoring import Restored, check, restore
 from hub.backup.taking import Taken, take_keys, take_log
 
-__all__ = ["Restored", "Taken", "check", "restore", "take_keys", "take_log"]
+__all__ = ["Databases", "Restored", "Taken", "check", "restore", "take_keys", "take_log"]

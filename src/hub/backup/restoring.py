@@ -22,23 +22,25 @@ from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 from hub import retention
 from hub.audit import Verified
 from hub.backup import tables
+from hub.backup.databases import Databases, writing
 from hub.backup.folder import Manifest, Row, check_files, read_manifest, read_rows
 from hub.backup.taking import AT_ONCE, Growing
 from hub.errors import Misuse, Tampered
 from hub.events import EPOCH, Event
-from hub.hub import Hub, databases
 from hub.intake import HUB
 from hub.log import recorder, sealing
 from hub.log.clock import SetClock
-from hub.log.database import WRITER, create_missing, insert_many
-from hub.log.log import Log
-from hub.log.recorder import RESTORING
+from hub.log.database import insert_many
+from hub.log.log import RESTORING, Log
 from hub.log.sealing import CITY, Keyring
 from hub.plugins import Plugins
 from hub.schemas import packaged
 from hub.views.views import Views
 
 _ERASED = "person.erased"
+_CLAIM_VERSION = 0
+"""The version under which the log keeps what an entry claims."""
+
 _AT_ONCE_BYTES = 8 * 1024 * 1024
 
 
@@ -110,7 +112,7 @@ def _part(path: Path | None, of: str, secret: bytes) -> _Part | None:
 
 
 def restore(
-    url: str,
+    at: Databases,
     master: bytes,
     *,
     log: Path | None = None,
@@ -127,30 +129,22 @@ def restore(
     asked = _checked(master, log, keys)
     plugins = plugins or Plugins()
     with ExitStack() as closing:
-        engine, keys_engine = databases(url)
+        engine, keys_engine = at.engines()
         closing.callback(engine.dispose)
         closing.callback(keys_engine.dispose)
         _put(engine, keys_engine, master, asked)
         last = _last(engine)
         standing = Log(engine, Keyring(keys_engine, master), plugins.extend(packaged()), SetClock(last))
-        closing.callback(standing.entries.close)
         if asked.log is not None:
             _bury(standing.keyring, asked.log.folder)
         again = _settle(standing, erase_missing=erase_missing)
         Views(standing).rebuild()
-    return Restored(verified=_prove(url, master, plugins, last), erased_again=again)
+    return Restored(verified=_prove(at, master, plugins, last), erased_again=again)
 
 
 def _put(engine: Engine, keys_engine: Engine, master: bytes, asked: _Asked) -> None:
     """Have all rows of the backups stand in the tables."""
-    entries = recorder.Recorder(engine, SetClock(EPOCH))
-    try:
-        entries.create_tables()
-        with keys_engine.execution_options(**WRITER).begin() as connection:
-            create_missing(connection, sealing.metadata)
-        put = _begin(engine, keys_engine, entries, asked)
-    finally:
-        entries.close()
+    put = _begin(engine, keys_engine, asked)
     if asked.keys is not None:
         _put_keys(keys_engine, asked.keys)
     elif not _has_keys(keys_engine):  # before any is made where those of the backup have to be
@@ -169,11 +163,12 @@ def _bury(keyring: Keyring, path: Path) -> None:
         keyring.end(kind, month, EPOCH + timedelta(microseconds=ended_us))
 
 
-def _begin(engine: Engine, keys: Engine, entries: recorder.Recorder, asked: _Asked) -> bool:
+def _begin(engine: Engine, keys: Engine, asked: _Asked) -> bool:
     """Mark the database as one that is being restored; whether the rows of this very restore stand there already.
 
     Raises Misuse where anything stands there that it would be put beside.
     """
+    entries = recorder.Recorder(engine, SetClock(EPOCH))
     before = entries.get(RESTORING)
     if before in (asked.mark, asked.mark_put):
         return before == asked.mark_put
@@ -207,7 +202,7 @@ def _has_keys(engine: Engine) -> bool:
 
 def _put_keys(engine: Engine, part: _Part) -> None:
     """Insert the keys, all of them in one transaction; nothing where that was done."""
-    with engine.execution_options(**WRITER).begin() as connection:
+    with writing(engine).begin() as connection:
         if not any(_any(connection, table) for table in tables.KEYS):
             for table in tables.KEYS:
                 _insert(connection, table, part)
@@ -216,7 +211,7 @@ def _put_keys(engine: Engine, part: _Part) -> None:
 def _put_log(engine: Engine, part: _Part, mark: str) -> None:
     """Insert the log and what stands beside it, in one transaction."""
     growing = Growing()
-    with engine.execution_options(**WRITER).begin() as connection:
+    with writing(engine).begin() as connection:
         for table in tables.kept():
             if f"{table.name}.rows" in part.manifest.files:
                 _insert(connection, table, part, growing if table is recorder.log else None)
@@ -253,7 +248,7 @@ def _identities(rows: Sequence[Row], growing: Growing) -> Iterator[tuple[bytes, 
         position, _, _, identity, version, claim, *_ = row
         yield identity, version, position
         if claim:
-            yield claim, recorder.CLAIM_VERSION, position
+            yield claim, _CLAIM_VERSION, position
 
 
 def _pieces(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -321,8 +316,8 @@ def _settle(log: Log, *, erase_missing: bool) -> int:
     if (persons or months) and not erase_missing:
         raise Misuse(
             f"the keys of {len(persons):,} persons and {len(months):,} months are missing, and this log does not say "
-            "that they were destroyed: they were erased after the backup of the log, or are newer than that of the keys, "
-            "or somebody destroyed them. See docs/operating.md; to record them as erased: --erase-missing"
+            "that they were destroyed: they were erased after the backup of the log, or are newer than that of the "
+            "keys, or somebody destroyed them. See docs/operating.md; to record them as erased: --erase-missing"
         )
     for kind, month in sorted(months):
         keyring.end(kind, month, log.clock.now())
@@ -355,9 +350,9 @@ def _erase_again(log: Log, persons: Sequence[int]) -> None:
             log.keyring.erase(subject)
 
 
-def _prove(url: str, master: bytes, plugins: Plugins, last: datetime) -> Verified:
+def _prove(at: Databases, master: bytes, plugins: Plugins, last: datetime) -> Verified:
     """Open the hub, which finishes what the log says; audit everything; and only then let others open it."""
-    hub = Hub.open(url, SetClock(last), master=master, plugins=plugins, restoring=True)
+    hub = at.hub(SetClock(last), master, plugins)
     try:
         verified = hub.audit.verify()
         with hub.log.entries.maintaining() as connection:

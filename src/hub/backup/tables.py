@@ -20,6 +20,7 @@ KEPT = {
     "parked_about": "whom that is about, so that an erasure finds it",
     "polled": "how far each polled source was asked: it goes on from there, and what came after comes again",
     "severed": "ids whose person was erased: after that the log cannot say it any more",
+    "kept_schema": "schemas that connectors brought: what was written by them is read by them",
 }
 
 LEFT_OUT = {
@@ -35,11 +36,20 @@ LEFT_OUT = {
     "consumed": "a view",
     "feed": "what a consumer was told after the backup would be forgotten; it has to begin again",
     "held": "as feed",
+    "kept_feed": "as feed",
+    "relayed": "the broker may have what the log has lost; all of it is sent again, and told apart by its ids",
+    "shown": "derived from the log, by a process of its own",
+    "ahead": "as shown",
+    "share": "as shown",
     "session": "who was logged in logs in again",
 }
 
 KEYS = (sealing.hub_key, sealing.person_key, sealing.period_key, sealing.parked_key, sealing.ended_period)
 """In this order: a month that ends meanwhile has its tombstone in the backup, whatever became of its key."""
+
+KEYS_LEFT_OUT = {
+    "content_key": "lives for hours, and is promised to be nowhere after that; streams begin again with new ones",
+}
 
 TOMBSTONES = sealing.ended_period.name
 """Stands in a backup of the log too: what was destroyed by then stays so beside older keys."""

@@ -21,7 +21,7 @@ from hub.canonical import timestamp
 from hub.errors import Tampered
 from hub.hub import Hub
 from hub.log import merkle, recorder, sealing
-from hub.log.recorder import RESTORING
+from hub.log.log import RESTORING
 
 AT_ONCE = 2_000
 
@@ -105,7 +105,7 @@ class Growing:
         self.tree = merkle.Frontier()
         self.recorded_us = 0
 
-    def through(self, rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
+    def through(self, rows: Iterable[Any]) -> Iterator[Any]:
         """The rows, as they come. Raises Tampered with the position of the first that does not hold."""
         for row in rows:
             self.add(*row)

@@ -66,6 +66,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Restore a backup into a database that is empty, and prove it. Cut off, run it again: nothing opens it before."""
+    from hub.backup import Databases
     from hub.backup import check as check_backup
     from hub.backup import restore as restore_backup
     from hub.cli.opening import connectors
@@ -80,7 +81,8 @@ def restore(
             _checked(manifest, as_json)
         return
     plugins = connectors(opening.connectors_file)
-    done = restore_backup(opening.url, master, log=folder, keys=keys, erase_missing=erase_missing, plugins=plugins)
+    at = Databases(opening.url)
+    done = restore_backup(at, master, log=folder, keys=keys, erase_missing=erase_missing, plugins=plugins)
     if as_json:
         root = done.verified.root.hex()
         print_json({"position": done.verified.size, "root": root, "erased_again": done.erased_again})
@@ -102,15 +104,14 @@ def _checked(manifest: Manifest, as_json: bool) -> None:
 
 def _master(opening: Opening) -> bytes:
     """The master key, which no backup holds and a restore never makes."""
-    from hub.cli.opening import key_file
     from hub.errors import Misuse
-    from hub.hub import master_key
     from hub.log.database import parse_url
 
-    given = key_file(opening.master_file)
-    if given is not None:
-        return given
-    path = Path(parse_url(opening.url).database or "").with_name("master.key")
+    beside = Path(parse_url(opening.url).database or "").with_name("master.key")
+    path = Path(opening.master_file or beside)
     if not path.exists():
         raise Misuse(f"the master key is in no backup: put {path.name} beside the database, or name it in {MASTER_KEY}")
-    return master_key(path)
+    try:
+        return bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError):
+        raise Misuse(f"{path.name} holds no key of 32 bytes in hexadecimal") from None

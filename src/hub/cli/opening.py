@@ -61,7 +61,7 @@ def time_of(text: str | None, option: str = "--at") -> datetime | None:
         raise Misuse(f"{option}: {error.reason}") from None
 
 
-def key_file(path: str | None) -> bytes | None:
+def _key_file(path: str | None) -> bytes | None:
     from hub.errors import Misuse
 
     if path is None:
@@ -119,7 +119,7 @@ class Opening:
         from hub.hub import Hub
         from hub.log.clock import SetClock, WatchedClock
 
-        master, policy = key_file(self.master_file), _policy(self.policy_file)
+        master, policy = _key_file(self.master_file), _policy(self.policy_file)
         keeps, plugins = _retention(self.retention_file), connectors(self.connectors_file)
         clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
         options: dict[str, Any] = {"master": master, "policy": policy, "retention_policy": keeps, "plugins": plugins}

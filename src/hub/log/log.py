@@ -32,6 +32,9 @@ from hub.schemas import Kind, Schemas
 
 _ENVELOPE = "entry"
 
+RESTORING = "restoring"
+"""The setting of a database that a restore has not finished: no hub opens it."""
+
 Reason = Literal["erased", "retention ended"]
 """Why a payload cannot be read any more: its person was erased (R15), or its month was destroyed."""
 

@@ -122,10 +122,8 @@ def guards() -> set[str]:
 
 
 NO_CLAIM = b""
-CLAIM_VERSION = 0
+_CLAIM_VERSION = 0
 _CLOCK_ACCEPTED = "clock_accepted"
-RESTORING = "restoring"
-"""The setting of a database that a restore has not finished: no hub opens it."""
 
 
 # Made once: building a statement costs more than running it.
@@ -194,7 +192,7 @@ class Append:
         self._leaves.append(hashed)
         self._known.append((identity, identity_version, position))
         if claim:
-            self._known.append((claim, CLAIM_VERSION, position))
+            self._known.append((claim, _CLAIM_VERSION, position))
         return position
 
     def add_chunk(self, position: int, number: int, state: bytes) -> None:
