@@ -100,5 +100,3 @@ def test_the_page_of_access_shows_the_table() -> None:
     page = (ROOT / "docs" / "access.md").read_text()
     for table in (access._ROUTES, access._KINDS):
         assert table.strip("\n") in page
-
-

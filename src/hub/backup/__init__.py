@@ -5,7 +5,7 @@
 
 One format for every database, so that a backup of SQLite is restored into PostgreSQL and back. A backup of the log
 cannot be read without the keys, and neither without the master key, which is in no backup. Why so:
-docs/decisions/0013-backups.md.
+docs/decisions/0018-backups.md.
 """
 
 from hub.backup.databases import Databases
