@@ -28,7 +28,7 @@ from hub.log import recorder, sealing
 from hub.log.recorder import metadata
 from hub.quarantine import Refusal
 from hub.scenario import SOURCE
-from hub.views import views as _views  # noqa: F401 -- its tables belong to the metadata
+from hub.views.views import Views
 
 MASTER = "master.key"
 ASKED = Query(recipient="aizu-city", purpose="rescue")
@@ -341,6 +341,24 @@ def test_who_was_erased_since_the_keys_were_taken_is_erased_again(home: Town, ba
     assert len(keys) == 3, "the city, taro and jiro"
 
 
+def test_nothing_of_who_was_erased_is_opened_on_the_way(
+    home: Town, backup: Any, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, old_keys = backup(home, "old")
+    home.tell("person.erased", person="hanako")
+    log, _ = backup(home, "new")
+    opened: list[set[int]] = []
+    rebuild = Views.rebuild
+
+    def watched(views: Views) -> int:
+        opened.append(views.log.keyring.subjects())
+        return rebuild(views)
+
+    monkeypatch.setattr(Views, "rebuild", watched)
+    other(home, log, old_keys)
+    assert [len(subjects) for subjects in opened] == [3], "the city, taro and jiro"
+
+
 def test_old_keys_put_back_beside_the_log_that_runs_obey_its_erasures(home: Town, backup: Any) -> None:
     _, old_keys = backup(home, "old")
     home.tell("person.erased", person="hanako")
@@ -364,6 +382,18 @@ def test_a_month_that_was_destroyed_since_stays_destroyed(home: Town, backup: An
     assert restored.rows() == home.rows()
     assert restored.hub.log.keyring.ended().keys() == home.hub.log.keyring.ended().keys()
     assert restored.hub.audit.verify().ended == home.hub.audit.verify().ended > 0
+
+
+def test_a_month_that_was_being_destroyed_when_the_log_was_taken_is_destroyed(
+    home: Town, backup: Any, other: Any
+) -> None:
+    """Its key is gone, and nothing beside the log says so yet: the tombstone is in the log's backup."""
+    _, old_keys = backup(home, "old")
+    home.hub.log.keyring.end("location.reported", sealing.month_of(home.now), home.now)
+    log, _ = backup(home, "new")
+    restored = other(home, log, old_keys)
+    assert restored.hub.log.keyring.ended() == home.hub.log.keyring.ended()
+    assert restored.hub.audit.verify().ended > 0
 
 
 def test_what_was_dropped_since_has_no_key_any_more(home: Town, backup: Any, other: Any) -> None:

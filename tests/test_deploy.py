@@ -371,6 +371,8 @@ def test_the_roles_may_do_what_they_are_for_and_no_more(server: tuple[str, Path]
     made = "CREATE SCHEMA hub; CREATE TABLE hub.log (a int); GRANT USAGE ON SCHEMA hub TO hub_read; SELECT 1"
     assert asks("hub_migrate", "hub", made) == "1"
     assert asks("hub_append", "hub", "SELECT current_user") == "hub_append"
+    for role in ("hub_append", "hub_read"):  # `hub verify`
+        assert asks(role, "hub", "CREATE TEMPORARY TABLE again (a int); SELECT 1") == "1"
     for statement in ("CREATE SCHEMA mine", "CREATE TABLE public.mine (a int)", "SELECT * FROM hub.log"):
         assert "permission denied" in asks("hub_append", "hub", statement)
         assert "permission denied" in asks("hub_read", "hub", statement)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the roles and the database on one server, or gives the roles the passwords that the secrets hold now.
 #   roles.sh HOST log|keys DATABASE
-# hub_migrate owns the tables, hub_append serves, hub_read looks; what each may do `hub migrate` grants.
+# hub_migrate owns the tables, hub_append serves, hub_read looks; what each may do there `hub migrate` grants. `hub verify`
+# derives the views again in temporary tables.
 set -eu
 host=$1 of=$2 database=$3
 secrets=${SECRETS:-/run/secrets}
@@ -32,7 +33,7 @@ for name in migrate append read; do role "hub_$name" "${of}_$name"; done
 owned "$database" hub_migrate
 DATABASE=$database psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 <<'SQL'
 \getenv database DATABASE
-SELECT format('GRANT CONNECT ON DATABASE %I TO hub_append, hub_read', :'database') \gexec
+SELECT format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO hub_append, hub_read', :'database') \gexec
 SQL
 if [ "$of" = log ] && [ -r "$secrets/keycloak_database" ]; then
   role keycloak keycloak_database

@@ -266,12 +266,16 @@ def _pieces(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _go_on_counting(connection: Connection, table: Table) -> None:
-    """Have a number that PostgreSQL counts go on behind the rows that were inserted with theirs."""
+    """Have a number that PostgreSQL counts go on behind the rows that were inserted with theirs.
+
+    Step by step: to set it is for the owner alone.
+    """
     counted = table.autoincrement_column
     if connection.dialect.name == "postgresql" and counted is not None:
-        sequence = func.pg_get_serial_sequence(table.name, counted.name)
-        newest = select(func.max(counted)).scalar_subquery()
-        connection.execute(select(func.setval(sequence, func.coalesce(newest, 1), newest.is_not(None))))
+        newest = connection.scalar(select(func.max(counted))) or 0
+        step = func.nextval(func.pg_get_serial_sequence(table.name, counted.name)).label("step")
+        steps = select(step).select_from(func.generate_series(1, newest)).subquery()
+        connection.execute(select(func.max(steps.c.step)))
 
 
 def _same_root(growing: Growing, manifest: Manifest) -> None:
