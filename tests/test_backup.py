@@ -289,8 +289,7 @@ def test_without_its_keys_a_log_is_not_restored(home: Town, backup: Any, tmp_pat
     log, keys = backup(home)
     with pytest.raises(Misuse, match="the keys' database is empty"):
         restore(place(tmp_path / "other"), key(home), log=log)
-    with pytest.raises(Misuse, match="another restore was begun here"):
-        restore(place(tmp_path / "other"), key(home), log=log, keys=keys)
+    assert restore(place(tmp_path / "other"), key(home), log=log, keys=keys).verified.size == end(home)
 
 
 def test_a_restore_stands_beside_nothing_that_is_there(home: Town, backup: Any, other: Any, tmp_path: Path) -> None:
@@ -420,12 +419,30 @@ def test_who_was_erased_after_the_log_was_taken_is_recorded_as_erased_on_demand_
     restored = other(home, log, keys, erase_missing=True)
     assert b"hanako" not in body(restored, end(restored))
     assert b"taro" in body(restored, end(restored))
+    assert {row[0] for row in beside(restored)["setting"]} == {"clock_accepted"}, "a restore leaves nothing behind"
     assert restored.hand_in("person.enrolled", person="hanako", areas=["07202"]).status == "refused"
     assert restored.hand_in("safety.answered", person="hanako", status="safe").status == "refused"
     restored.hub.audit.verify()
     rows = restored.rows()
     restored.hub.views.rebuild()
     assert restored.rows() == rows
+
+
+def test_an_erasure_that_was_cut_off_while_it_was_recorded_again_goes_on(
+    home: Town, backup: Any, tmp_path: Path, hub_main: Callable[..., Said]
+) -> None:
+    """Killed when the key that it is recorded under is made: that key is none of the person's."""
+    log, _ = backup(home, "old")
+    home.tell("person.erased", person="hanako")
+    _, keys = backup(home, "new")
+    target = tmp_path / "other"
+    target.mkdir()
+    shutil.copy(home.folder / MASTER, target)
+    arguments = ("restore", log, "--keys", keys, "--database", url(target), "--erase-missing")
+    killed_at("hub.backup.restoring.Event", 0, *arguments)
+    said = hub_main(*arguments)
+    assert said.status == 0, said.err
+    assert "1 persons whose keys are missing are recorded as erased" in said.err
 
 
 def test_keys_that_are_older_than_the_log_lose_who_came_since_on_demand_alone(

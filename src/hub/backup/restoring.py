@@ -41,6 +41,9 @@ _ERASED = "person.erased"
 _CLAIM_VERSION = 0
 """The version under which the log keeps what an entry claims."""
 
+_ERASING = "restoring:erasing"
+"""The setting that says for whom a key is made only to record an erasure."""
+
 _AT_ONCE_BYTES = 8 * 1024 * 1024
 
 
@@ -144,14 +147,9 @@ def restore(
 
 def _put(engine: Engine, keys_engine: Engine, master: bytes, asked: _Asked) -> None:
     """Have all rows of the backups stand in the tables."""
-    put = _begin(engine, keys_engine, asked)
+    put = _begin(engine, keys_engine, master, asked)
     if asked.keys is not None:
         _put_keys(keys_engine, asked.keys)
-    elif not _has_keys(keys_engine):  # before any is made where those of the backup have to be
-        raise Misuse("the keys' database is empty, and nothing of a log can be read without its keys: --keys FOLDER")
-    digest = Keyring(keys_engine, master).digest("backup").hex()
-    if any(manifest.keys != digest for manifest in asked.manifests):
-        raise Misuse("the keys that stand there are another hub's; name the backup of this hub's: --keys FOLDER")
     if asked.log is not None and not put:
         _put_log(engine, asked.log, asked.mark_put)
 
@@ -163,7 +161,7 @@ def _bury(keyring: Keyring, path: Path) -> None:
         keyring.end(kind, month, EPOCH + timedelta(microseconds=ended_us))
 
 
-def _begin(engine: Engine, keys: Engine, asked: _Asked) -> bool:
+def _begin(engine: Engine, keys: Engine, master: bytes, asked: _Asked) -> bool:
     """Mark the database as one that is being restored; whether the rows of this very restore stand there already.
 
     Raises Misuse where anything stands there that it would be put beside.
@@ -180,8 +178,19 @@ def _begin(engine: Engine, keys: Engine, asked: _Asked) -> bool:
         raise Misuse("there is no log here that these keys could belong to: name its backup too")
     if asked.keys is not None and _has_keys(keys):
         raise Misuse("the keys' database is not empty: leave --keys out to use what stands there, or move it away")
+    if asked.keys is None:
+        _check_keys(keys, master, asked)
     entries.set(RESTORING, asked.mark)
     return False
+
+
+def _check_keys(keys: Engine, master: bytes, asked: _Asked) -> None:
+    """Raise Misuse where the keys that stand there are not those of the backup; none are made."""
+    if not _has_keys(keys):
+        raise Misuse("the keys' database is empty, and nothing of a log can be read without its keys: --keys FOLDER")
+    digest = Keyring(keys, master).digest("backup").hex()
+    if any(manifest.keys != digest for manifest in asked.manifests):
+        raise Misuse("the keys that stand there are another hub's; name the backup of this hub's: --keys FOLDER")
 
 
 def _check_empty(engine: Engine) -> None:
@@ -306,7 +315,8 @@ def _settle(log: Log, *, erase_missing: bool) -> int:
         for name in ("waiting", "parked"):
             items.update(connection.scalars(select(recorder.metadata.tables[name].c.item)))
     keyring = log.keyring
-    for subject in sorted(keyring.subjects() & erased):
+    begun = {int(subject) for subject in (log.entries.get(_ERASING) or "").split()}
+    for subject in sorted(keyring.subjects() & (erased | begun)):
         keyring.erase(subject)
     ended = keyring.ended()
     for kind, month in marked:
@@ -343,6 +353,7 @@ def _erase_again(log: Log, persons: Sequence[int]) -> None:
     kind = log.schemas.kind(_ERASED)
     left = iter(persons)
     while piece := list(islice(left, AT_ONCE)):
+        log.entries.set(_ERASING, " ".join(map(str, piece)))  # killed behind this, their new keys go first
         log.keyring.create(piece)
         with log.entries.appending() as append:
             for subject in piece:
@@ -360,7 +371,7 @@ def _prove(at: Databases, master: bytes, plugins: Plugins, last: datetime) -> Ve
     try:
         verified = hub.audit.verify()
         with hub.log.entries.maintaining() as connection:
-            connection.execute(delete(recorder.setting).where(recorder.setting.c.name == RESTORING))
+            connection.execute(delete(recorder.setting).where(recorder.setting.c.name.in_([RESTORING, _ERASING])))
     finally:
         hub.close()
     return verified
