@@ -38,6 +38,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/hub schemas check schemas/avro $(wildcard connectors/*/src/*/avro)
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal

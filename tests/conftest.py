@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import databases
 from hub.disclosure import Answer, Query
 from hub.events import Event
 from hub.hub import Hub
@@ -40,8 +41,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == SERVERS and not _servers_are_meant(config) else None
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    return None if _servers_are_meant(config) else "tests/servers are left out; they run by: make test-servers"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    said = ["the hubs of this run are on PostgreSQL" if databases.POSTGRES else "the hubs of this run are on SQLite"]
+    left_out = "tests/servers are left out; they run by: make test-servers"
+    return said if _servers_are_meant(config) else [*said, left_out]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is about the files of SQLite runs on SQLite."""
+    for item in items:
+        marker = item.get_closest_marker("sqlite")
+        if marker is not None and databases.POSTGRES:
+            item.add_marker(pytest.mark.skip(reason=f"on SQLite only: {marker.args[0]}"))
 
 
 class Town:
@@ -50,7 +61,7 @@ class Town:
     def __init__(self, folder: Path, plugins: Plugins | None = None) -> None:
         self.folder, self.plugins = folder, plugins
         self.database = folder / "hub.sqlite3"
-        self.url = f"sqlite:///{self.database}"
+        self.url = databases.url(folder)
         self.clock = SetClock(MORNING)
         self._ids = 0
         self.hub = self._open()
@@ -95,7 +106,7 @@ class Town:
 
     def _open(self) -> Hub:
         """Not proof against a loss of power, which no test brings about; a killed process loses nothing."""
-        return Hub.open(self.url, self.clock, plugins=self.plugins, durable=False)
+        return Hub.open(self.url, self.clock, folder=self.folder, plugins=self.plugins, durable=False)
 
     def close(self) -> None:
         self.hub.close()
@@ -114,12 +125,16 @@ class Town:
         from hub.log.recorder import metadata
 
         # what is kept beside the log, and is neither truth nor view
-        beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed"}
+        beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed", "kept_schema"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):
             return {
                 t.name: sorted(map(tuple, connection.execute(select(t))), key=lambda row: repr(row)) for t in tables
             }
+
+
+if databases.POSTGRES:
+    World.server = databases.server().render_as_string(hide_password=False)
 
 
 @pytest.fixture
@@ -134,6 +149,7 @@ def new_town(tmp_path: Path) -> Iterator[Callable[[str], Town]]:
     yield make
     for town in made:
         town.close()
+        databases.drop(databases.place_of(town.folder))
 
 
 @pytest.fixture

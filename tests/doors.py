@@ -27,6 +27,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import uvicorn
 
+import databases
 from hub.canonical import timestamp
 from hub.codec import is_id
 from hub.connector.json import written
@@ -414,9 +415,10 @@ class Process:
         self._said = ""
         self._clients: list[Client] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        kept |= databases.settings(database.parent)
         command = [sys.executable, "-c", "from hub.cli import main; main()", "serve", "--port", str(port)]
         self.popen = subprocess.Popen(
-            [*command, "--database", f"sqlite:///{database}", "--workers", str(workers)],
+            [*command, "--workers", str(workers)],
             env={**kept, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -648,10 +648,12 @@ class Naive:
         ]
 
     def expired(self, now: Now, fact: Entry) -> bool:
-        """R11: a fact lives while t < effective time + ttl."""
+        """R11: a fact lives while t < effective time + ttl, and while t < the end that it carries itself."""
         introduction = self.introduction(now.d, fact.kind)
         ttl = None if introduction is None else introduction.data.get("ttl_s")
-        return ttl is not None and now.t >= effective(fact) + timedelta(seconds=ttl)
+        own = fact.data.get("expires_at")
+        over = ttl is not None and now.t >= effective(fact) + timedelta(seconds=ttl)
+        return over or (own is not None and now.t >= moment(own))
 
     def latest(self, d: int, facts: list[Entry]) -> list[Entry]:
         """R9: of each kind the most recent; of a kind with `latest_by` one for each value of those."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -87,7 +89,21 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, code: str 
     (info / "entry_points.txt").write_text(f"[hub.connectors]\n{name} = source_{name}:Plugin\n")
     monkeypatch.syspath_prepend(str(folder))
     sys.modules.pop(f"source_{name}", None)  # another test's of the same name
-    monkeypatch.setattr(plugins, "_points", cache(plugins._points.__wrapped__))  # so that no later test finds it
+    find_anew(monkeypatch)
+
+
+def uninstall(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    """Take a connector off the path again, as by `pip uninstall`."""
+    (folder / f"source_{name}.py").unlink()
+    shutil.rmtree(folder / f"source_{name}-1.dist-info")
+    sys.modules.pop(f"source_{name}", None)
+    find_anew(monkeypatch)
+
+
+def find_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the entry points looked for again, as a new process does; no later test finds those of this one."""
+    importlib.invalidate_caches()
+    monkeypatch.setattr(plugins, "_points", cache(plugins._points.__wrapped__))
 
 
 @dataclass

@@ -55,7 +55,7 @@ def home(town: Town) -> Town:
         values = {"name": "village", "state": "5", "due_us": 1, "lease_us": 0, "failures": 0}
         connection.execute(metadata.tables["polled"].insert().values(**values))
     town.hub.log.entries.accept_clock()
-    return town
+    return town.reopen()  # which keeps the schemas that connectors brought
 
 
 @pytest.fixture

@@ -36,13 +36,8 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 IMAGE = (ROOT / "Dockerfile").read_text()
 REALM = json.loads((DEPLOY / "keycloak" / "realm.json").read_text())
 
-COMING_COMMANDS = {"migrate", "relay", "ingest-kafka", "derive"}
-COMING_SETTINGS = {
-    "HUB_KEYS_DATABASE_URL",
-    "HUB_DATABASE_PASSWORD_FILE",
-    "HUB_KEYS_DATABASE_PASSWORD_FILE",
-    "HUB_KAFKA",
-}
+COMING_COMMANDS = {"relay", "ingest-kafka", "derive"}
+COMING_SETTINGS = {"HUB_KAFKA"}
 """What other branches of this release bring; empty both once they are merged."""
 
 

@@ -195,6 +195,7 @@ def erase(town: Town, person: str = HANAKO) -> int:
     return town.tell("person.erased", f"erasure-{len(person)}", person=person)
 
 
+@pytest.mark.sqlite("it looks into the files")
 def test_before_an_erasure_values_stand_sealed_only(peopled: Town) -> None:
     assert in_files(peopled.folder, VALUES) == set()
     held = in_log(peopled, VALUES)
@@ -203,6 +204,7 @@ def test_before_an_erasure_values_stand_sealed_only(peopled: Town) -> None:
     assert in_files(peopled.folder, VALUES) == set()
 
 
+@pytest.mark.sqlite("it looks into the files")
 def test_a_value_in_the_clear_would_be_found(peopled: Town) -> None:
     (peopled.folder / "core.dump").write_bytes(b"\0\1" + VALUES["diagnosis"].encode("utf-16-le") + b"\2")
     (peopled.folder / "export").mkdir()
@@ -210,6 +212,7 @@ def test_a_value_in_the_clear_would_be_found(peopled: Town) -> None:
     assert in_files(peopled.folder, VALUES) == {("core.dump", "diagnosis"), ("log.txt", "phone")}
 
 
+@pytest.mark.sqlite("it looks into the files")
 def test_after_an_erasure_no_file_and_no_payload_holds_a_value(peopled: Town) -> None:
     erase(peopled)
     assert in_files(peopled.folder, VALUES) == set()
@@ -230,6 +233,7 @@ def test_after_an_erasure_no_logged_cursor_opens_to_her_id(peopled: Town) -> Non
     assert HANAKO.encode() not in b"".join(opened)
 
 
+@pytest.mark.sqlite("it looks into the files")
 def test_after_an_erasure_her_key_stands_nowhere(peopled: Town) -> None:
     with peopled.hub.log.entries.snapshot() as (connection, _):
         peopled.hub.views.at(connection, 0)

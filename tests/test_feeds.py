@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -203,6 +204,32 @@ def test_a_time_to_live_ends_in_a_removal(home: Town) -> None:
         assert wait_s < 40 * 24 * 3600
         home.wait(timedelta(seconds=wait_s))
     assert said["persons"] == []
+
+
+def test_a_fact_s_own_end_takes_it_back_and_nothing_older_takes_its_place(home: Town) -> None:
+    end = home.now + 2 * HOUR
+    home.tell("safety.answered", person="taro", status="injured", expires_at=end)
+    home.tell("safety.answered", person="taro", status="need_help", answered_by="hanako", expires_at=end + HOUR)
+    consumer = Consumer(Query(recipient="aizu-city", purpose="rescue", kinds=("safety.answered",)))
+    assert statuses(consumer.ask(home.hub), "taro") == ["need_help", "injured"]
+    assert home.hub.feeds.quiet_s(consumer.query, consumer.tokens[-1]) <= 2 * 3600
+
+    home.wait(2 * HOUR)
+    assert statuses(consumer.ask(home.hub), "taro") == ["need_help"]
+    assert consumer.held == shown_now(home.hub, consumer.query)
+    assert home.hub.feeds.quiet_s(consumer.query, consumer.tokens[-1]) <= 3600
+
+    home.wait(HOUR)
+    said = consumer.ask(home.hub)
+    assert (said["persons"], len(said["removed"])) == ([], 1)
+    assert sorted(consumer.held) == ["hanako"]
+    history = replace(consumer.query, history=True)
+    assert [item["data"] for item in shown_now(home.hub, history)["taro"][1]] == [{"status": "safe"}]
+
+
+def statuses(said: dict[str, Any], person: str) -> list[str]:
+    [shown] = [entry for entry in said["persons"] if entry["person"] == person]
+    return [item["data"]["status"] for item in shown["items"]]
 
 
 def test_a_last_use_that_another_reader_takes_closes_the_feed(home: Town) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
@@ -629,6 +630,99 @@ def test_a_report_from_the_future_gets_no_lease_beyond_one_from_now() -> None:
     hub = Hub(now=at(5))
     hub.hears(full(60 * 24 * 365, {AIZU: "6-"}))
     assert hub.until == at(5) + LEASE
+
+
+# What a report itself says of its end
+
+
+def short(minute: int, ends: int, levels: Mapping[str, str] | None = None, **changes: Any) -> Report:
+    """A report that says until which minute it counts."""
+    return full(minute, {AIZU: "6-"} if levels is None else levels, valid_until=at(ends), **changes)
+
+
+def test_a_report_that_ends_before_its_lease_declares_until_its_end() -> None:
+    hub = Hub()
+    assert [data["until"] for _, data in hub.hears(short(5, 300))] == [at(300)]
+    hub.hears(short(9, 400, {BANDAI: "5-"}))
+    assert (hub.proposed, hub.proposed_until) == ([BANDAI], at(400))
+
+
+def test_a_report_that_holds_for_longer_than_the_lease_declares_for_the_lease() -> None:
+    assert heard([short(5, 60 * 24 * 30)]).until == at(5) + LEASE
+
+
+@pytest.mark.parametrize("level", ["6-", "5-"])
+@pytest.mark.parametrize("ends", [6, 119, 120])
+def test_a_report_that_ended_before_it_arrived_declares_and_proposes_nothing(level: str, ends: int) -> None:
+    assert Hub(now=at(120)).hears(short(5, ends, {AIZU: level})) == []
+
+
+def test_in_the_clock_of_its_time_a_report_that_is_over_now_declares_as_it_did() -> None:
+    assert kinds(Hub(now=at(6)).hears(short(5, 100))) == ["emergency.declared"]
+
+
+@pytest.mark.parametrize("ends", [9, 5, -60])
+def test_a_report_that_ends_when_it_is_given_lifts_what_its_chain_declared(ends: int) -> None:
+    hub = heard([short(5, 600)])
+    assert kinds(hub.hears(short(9, ends))) == ["emergency.lifted"]
+    assert hub.declared == []
+
+
+def test_a_newer_report_may_end_earlier_than_the_one_before_it() -> None:
+    hub = heard([full(5, {AIZU: "6-"}), short(9, 300)])
+    assert (hub.declared, hub.until) == ([AIZU], at(300))
+    assert kinds(hub.hears(full(10, {AIZU: "6-"}))) == ["emergency.declared"]
+    assert hub.until == at(10) + LEASE
+
+
+def test_an_update_that_arrives_after_its_end_ends_what_the_one_before_declared_for_longer() -> None:
+    hub = heard([short(5, 600)])
+    hub.hears(short(9, 60))
+    assert hub.until == at(60) < hub.now
+
+
+def test_what_an_officer_extended_stays_beyond_the_end_of_the_report() -> None:
+    hub = heard([short(5, 300)])
+    hub.by_hand("emergency.declared", areas=[AIZU], until=at(900))
+    hub.hears(short(9, 400))
+    assert (hub.declared, hub.until) == ([AIZU], at(900))
+
+
+def test_a_report_after_the_end_of_the_one_before_begins_anew() -> None:
+    for minute, wanted in ((299, []), (300, ["emergency.declared"])):
+        hub = Hub(now=at(10))
+        hub.hears(short(5, 300))
+        hub.by_hand("emergency.lifted")
+        hub.now = at(1000)
+        assert kinds(hub.hears(short(minute, 1100))) == wanted
+
+
+@pytest.mark.parametrize("late", [15, 250])
+@pytest.mark.parametrize("seed", range(150))
+def test_reports_that_end_leave_the_same_in_force_whatever_the_order(seed: int, late: int) -> None:
+    """What is in force and proposed at the time of arrival; what came after its end may have left no event."""
+    random = Random(seed)
+    chain = []
+    for one in some_chain(random):
+        ends = one.data["reported_at"] + timedelta(minutes=random.randint(-9, 400))
+        said = {**one.data, "valid_until": ends if random.random() < 0.7 else None}
+        chain.append(replace(one, data=said))
+    now = random.choice([one.data["reported_at"] for one in chain]) + timedelta(minutes=late)
+    chain = [one for one in chain if one.data["reported_at"] <= now]
+    wanted = _in_force(chain, now)
+    for _ in range(4):
+        shuffled = random.sample(chain, len(chain))
+        assert heard(shuffled, now).holds(now) == wanted
+        assert heard([*shuffled, *random.choices(chain, k=4)], now).holds(now) == wanted
+
+
+def _in_force(chain: list[Report], now: datetime) -> tuple[Any, ...]:
+    """As the chain's reports came to be in force, each arriving in its own minute."""
+    hub = Hub()
+    for one in sorted(chain, key=lambda one: (one.data["reported_at"], one.data["sent_at"])):
+        hub.now = one.data["reported_at"]
+        hub.hears(one)
+    return hub.holds(now)
 
 
 # Officers

@@ -271,7 +271,7 @@ def test_a_clock_that_leapt_destroys_nothing_that_waits(home: Town) -> None:
     fact(home, "s1")
     leapt = home.now + 2 * KEPT
     home.close()
-    other = Hub.open(home.url, WatchedClock(lambda: leapt, lambda: 0.0))
+    other = Hub.open(home.url, WatchedClock(lambda: leapt, lambda: 0.0), folder=home.folder)
     with pytest.raises(Busy):
         other.waiting.sweep()
     other.close()

@@ -7,7 +7,7 @@ then the worlds do not reach that rule, and the property test proves less than i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -490,6 +490,24 @@ def expired_after(hub: Naive, now: Now, fact: Entry) -> bool:
     return RIGHT["expired"](hub, Now(now.d, now.t - timedelta(microseconds=1)), fact)
 
 
+def expired_by_kind(hub: Naive, now: Now, fact: Entry) -> bool:
+    """By the kind's time to live alone."""
+    kept = {name: value for name, value in fact.data.items() if name != "expires_at"}
+    return RIGHT["expired"](hub, now, replace(fact, data=kept))
+
+
+def expired_by_own_end_first(hub: Naive, now: Now, fact: Entry) -> bool:
+    """By the kind's time to live only where the fact has no end of its own."""
+    own = fact.data.get("expires_at")
+    return now.t >= moment(own) if own is not None else RIGHT["expired"](hub, now, fact)
+
+
+def latest_of_what_goes_on(hub: Naive, d: int, facts: list[Entry]) -> list[Entry]:
+    """As if a fact were no longer the latest once its own end has come: as of the last entry's time."""
+    now = hub.clock(hub.log[d - 1].recorded_at, d)
+    return RIGHT["latest"](hub, d, [f for f in facts if "expires_at" not in f.data or not hub.expired(now, f)])
+
+
 def used_by_reads(hub: Naive, d: int, grant: Entry) -> bool:
     """Each use taken to last for one more."""
     taken = [e for e in hub.entries(d, "view.disclosed") if grant.data["grant"] in e.data["consumed"]]
@@ -697,6 +715,9 @@ WRONG = [
     Wrong("R10: a run begins elsewhere", "start", started_where_it_was_not),
     Wrong("R11: no expiry", "expired", lambda hub, now, fact: False),
     Wrong("R11: expiry a moment later", "expired", expired_after),
+    Wrong("R11: a fact's own end does not count", "expired", expired_by_kind),
+    Wrong("R11: its own end goes before its kind's", "expired", expired_by_own_end_first),
+    Wrong("R9: what has ended by itself is not the latest", "latest", latest_of_what_goes_on),
     Wrong("R12: no retraction", "retracted", lambda hub, d, fact: False),
     Wrong("R12: no retraction in advance", "retracted", retracted_only_before),
     Wrong("R12: anyone's retraction", "retracted", retracted_by_anyone),

@@ -16,11 +16,15 @@ from sqlalchemy.exc import OperationalError
 from conftest import Town
 from hub import polling
 from hub.connector import Misuse, Pulled, Settings, Unavailable
-from hub.errors import Tampered
+from hub.errors import Busy, Tampered
 from hub.fetching import Fetcher
+from hub.hub import introductions
 from hub.plugins import Plugins, Setting
 from hub.polling import FIRST_S, LEASE
+from hub.quarantine import KEPT, Refusal
+from hub.web.quarantine import translator
 from sources import Source, install, source
+from walks import ONE, bringing
 
 SECRET = "s3cret-of-the-source"
 
@@ -178,6 +182,167 @@ def test_a_page_that_could_not_be_kept_is_not_passed_over(opened: Any) -> None:
         done = town.hub.polling.ask("village")
         town.hub.polling.ask("village")
     assert "than can be kept" in done.error
+    assert here.asked == ["/api/records?from=0"] * 2
+
+
+@pytest.fixture
+def room_for_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.quarantine.MOST_OF_A_SOURCE", 3)
+    monkeypatch.setattr("hub.payloads.MOST_OF_A_SOURCE", 3)
+
+
+def refused_pages(count: int) -> list[Callable[[str], Any]]:
+    """Pages of which each has one thing to keep, and at the end one that is taken."""
+    bad = [page(f"r{number}", next=str(number + 1), status="fine") for number in range(count)]
+    return [*bad, page("good", last="end")]
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_a_page_whose_refused_records_would_push_out_others_stops_its_source_and_is_told(
+    opened: Any, hub_main: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *kept, last, good = refused_pages(4)
+    with source(*kept, last, last, last, good) as here:
+        town = opened(here)
+        done = town.hub.polling.ask("village")
+        items = [item.item for item in town.hub.quarantine.items()]
+        assert (done.pages, done.refused, len(items)) == (3, 3, 3)
+        assert done.error == (
+            "stopped before a page: the quarantine has no room for what is refused of it, first: safety.answered: "
+            "status: is none of safe, injured, need_help, unknown. Mend that, or make room "
+            "(hub quarantine drop --source village); then it goes on by itself"
+        )
+        assert town.hub.polling.ask("village").error == done.error
+        assert [item.item for item in town.hub.quarantine.items()] == items, "nothing was pushed out"
+        assert f"fails, 2 in a row: {done.error}" in hub_main("connectors", "list", "--database", town.url).out
+
+        listed = hub_main("quarantine", "list", "--source", "village", "--database", town.url).out
+        assert listed.count("safety.answered") == 3
+        assert (
+            hub_main("quarantine", "drop", "--source", "village", "--database", town.url).out == "3 items destroyed.\n"
+        )
+        again = town.hub.polling.ask("village")
+    assert (again.error, again.pages, again.accepted, again.refused) == (None, 2, 1, 1)
+    assert here.asked[3:6] == ["/api/records?from=3"] * 3, "the page came again"
+    assert ids(town) == ["good"]
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_a_full_quarantine_stops_no_page_whose_refused_records_it_holds(opened: Any) -> None:
+    *bad, good = refused_pages(3)
+    with source(*bad, good, *bad, good) as here:
+        town = opened(here)
+        assert town.hub.polling.ask("village").error is None
+        town.hub.polling.forget("village")
+        done = town.hub.polling.ask("village")
+    assert (done.error, done.pages, done.refused) == (None, 4, 3)
+    assert [item.count for item in town.hub.quarantine.items()] == [2, 2, 2]
+
+
+def test_a_polled_page_pushes_out_nothing_of_other_sources(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.quarantine.MOST_ITEMS", 2)
+    with source(*refused_pages(2)) as here:
+        town = opened(here)
+        others = [Refusal(via="events", reason="is no status", source="m", id=name, payload=b"{}") for name in "ab"]
+        kept = town.hub.quarantine.keep(others)
+        assert "no room" in town.hub.polling.ask("village").error
+        assert sorted(item.item for item in town.hub.quarantine.items()) == sorted(kept)
+        town.wait(KEPT + timedelta(days=1))
+        assert "no room" not in (town.hub.polling.ask("village").error or "")
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_of_a_page_with_more_than_is_kept_of_a_source_nothing_is_kept(opened: Any) -> None:
+    records = [{"id": f"r{number}", "user": f"u{number}", "status": "fine"} for number in range(4)]
+    many = json.dumps({"records": records, "next": None, "last": "end"}).encode()
+    with source(page("kept", next="1", status="fine"), lambda path: (200, {}, many)) as here:
+        town = opened(here)
+        done = town.hub.polling.ask("village")
+    assert (done.pages, done.error) == (1, "more of a page is refused than can be kept; it is not passed over")
+    assert len(town.hub.quarantine.items()) == 1
+
+
+@pytest.mark.usefixtures("room_for_three")
+def test_a_backlog_of_a_kind_that_was_not_introduced_is_all_here_once_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walks(path: str) -> Any:
+        at = int(path.rpartition("=")[2])
+        records = [{"id": f"w{at}", "user": "u1", "steps": 100 + at}]
+        following = str(at + 1) if at < 9 else None
+        return (200, {}, json.dumps({"records": records, "next": following, "last": "9"}).encode())
+
+    town = Town(tmp_path / "town")
+    town.hub.init()
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.tell("identity.linked", person="hanako", source="village", ref="u1")
+    install(monkeypatch, tmp_path / "path", "village", bringing(ONE))
+    with source(walks) as here:
+        setting = Setting(url=here.url, settings=Settings(secrets={"token": SECRET}))
+        town.plugins = Plugins({"village": setting})
+        town.reopen()
+        assert "this kind was not introduced here" in town.hub.polling.ask("village").error
+        kept = town.hub.quarantine.items()
+        [introduced] = [e for e in introductions(town.hub.log.schemas) if e.data["kind"] == "walk.taken"]
+        town.hub.intake.take([introduced])
+        assert town.hub.polling.ask("village").error is None
+        for item in kept:
+            town.hub.quarantine.replay(item.item, translator(town.hub.plugins))
+        town.hub.polling.forget("village")
+        assert town.hub.polling.ask("village").accepted == 0
+    found = [row["id"] for row in town.hub.audit.events(limit=1_000) if row["kind"] == "walk.taken"]
+    assert sorted(found) == [f"w{number}" for number in range(10)]
+    town.close()
+
+
+def test_a_source_is_read_again_from_its_start_and_nothing_is_doubled(opened: Any) -> None:
+    with source(page("a", next="2"), page("b", last="9"), page("a", next="2"), page("b", last="9")) as here:
+        town = opened(here)
+        town.hub.polling.ask("village")
+        town.hub.polling.forget("village")
+        assert town.hub.polling.due_s("village") == 0
+        assert town.hub.polling.standings()[0].lag_s is None
+        done = town.hub.polling.ask("village")
+    assert (done.pages, done.accepted) == (2, 0)
+    assert here.asked == ["/api/records?from=0", "/api/records?from=2"] * 2
+    assert ids(town) == ["a", "b"]
+
+
+def test_while_a_source_is_asked_its_state_is_not_forgotten(opened: Any) -> None:
+    told: list[str] = []
+
+    def slow(path: str) -> Any:
+        other = Town(town.folder, town.plugins)
+        other.clock.set(town.now)
+        try:
+            other.hub.polling.forget("village")
+        except Busy as error:
+            told.append(str(error))
+        other.close()
+        return page("a", last="9")(path)
+
+    with source(slow, page("b")) as here:
+        town = opened(here)
+        town.hub.polling.ask("village")
+        town.hub.polling.ask("village")
+    assert told == ["village is being asked now; end that process, or try again in 150 s at the latest"]
+    assert here.asked[-1] == "/api/records?from=9"
+
+
+def test_hub_poll_from_start_forgets_by_name(
+    opened: Any, hub_main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source(page("a", last="9")) as here:
+        town = opened(here)
+        town.hub.polling.ask("village")
+        (tmp_path / "connectors.toml").write_text(f'[village]\nurl = "{here.url}"\n')
+        monkeypatch.setenv("HUB_CONNECTORS", str(tmp_path / "connectors.toml"))
+        at = ("--database", town.url)
+        said = hub_main("poll", "--from-start", "village", *at)
+        assert (said.status, said.out) == (0, "village: its next poll reads all again\n")
+        town.hub.polling.ask("village")
+        for wrong in ((), ("village", "--once"), ("jma",)):
+            assert hub_main("poll", "--from-start", *wrong, *at).status == 2
     assert here.asked == ["/api/records?from=0"] * 2
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import databases
 from hub.disclosure import Answer, Disclosure, Query
 from hub.errors import Conflict
 
@@ -46,10 +46,11 @@ ENVIRONMENTS = [("1", "UTC"), ("2", "Asia/Tokyo"), ("random", "America/St_Johns"
 AGAIN = """
 import hashlib, json, sys
 from datetime import UTC, datetime
+from pathlib import Path
 from hub.hub import Hub
 from hub.log.clock import SetClock
 
-hub = Hub.open(sys.argv[1], SetClock(datetime(2031, 3, 9, 7, 30, tzinfo=UTC)))
+hub = Hub.open(sys.argv[1], SetClock(datetime(2031, 3, 9, 7, 30, tzinfo=UTC)), folder=Path(sys.argv[2]))
 found = {}
 for position in hub.audit.disclosures():
     again = hub.audit.repeat(position)
@@ -202,14 +203,14 @@ def lived(tmp_path_factory: pytest.TempPathFactory, open_town: Callable[[Path], 
 @pytest.fixture
 def past(lived: Past, tmp_path: Path) -> Past:
     """A copy, since looking back is a look and appends."""
-    shutil.copytree(lived.folder, tmp_path / "past")
+    databases.copy(lived.folder, tmp_path / "past")
     return replace(lived, folder=tmp_path / "past")
 
 
 def repeated(past: Past, hash_seed: str, zone: str) -> dict[int, tuple[bool, str]]:
     """What another process gives for each disclosure: whether it calls the bytes the same, and their hash."""
     done = subprocess.run(
-        [sys.executable, "-c", AGAIN, f"sqlite:///{past.folder}/hub.sqlite3"],
+        [sys.executable, "-c", AGAIN, databases.url(past.folder), str(past.folder)],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "TZ": zone},
         capture_output=True,
         text=True,
@@ -384,11 +385,12 @@ def test_without_the_confirming_step_two_threads_would_share_it(one_use: Town, m
 READER = """
 import sys
 from datetime import datetime
+from pathlib import Path
 from hub.disclosure import Disclosure, Query
 from hub.hub import Hub
 from hub.log.clock import SetClock
 
-hub = Hub.open(sys.argv[1], SetClock(datetime.fromisoformat(sys.argv[2])))
+hub = Hub.open(sys.argv[1], SetClock(datetime.fromisoformat(sys.argv[2])), folder=Path(sys.argv[4]))
 decided = Disclosure._decided
 
 def meet(self, decide):
@@ -410,7 +412,7 @@ def read_in_two_processes(town: Town, care: str) -> list[str]:
     """What two processes see that have both decided before either has appended its answer."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", READER, town.url, town.now.isoformat(), care],
+            [sys.executable, "-c", READER, town.url, town.now.isoformat(), care, str(town.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

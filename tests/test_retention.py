@@ -154,7 +154,7 @@ def test_no_view_tells_any_more_when_it_happened_or_whether_it_was_a_drill(past:
     rows = [row for row in past.views()["fact"] if row[5] == LOST]
     assert len({row[4] for row in rows}) == JUNES.entries + 1, "and the transport"
     with past.hub.log.entries.snapshot() as (connection, _):
-        for person, _, exercise, effective_us, position, _, _ in rows:
+        for person, _, exercise, effective_us, position, *_ in rows:
             entry = past.hub.log.read(connection, [position])[position]
             assert isinstance(entry, Closed)
             assert entry.subject == person
@@ -387,7 +387,7 @@ def test_where_the_mode_of_then_cannot_be_known_any_more_nothing_is_shown_of_the
 def test_a_clock_that_is_not_trusted_destroys_nothing(past: Town) -> None:
     past.close()
     clock = WatchedClock(lambda: OVER, lambda: 0.0)
-    hub = Hub.open(past.url, clock)
+    hub = Hub.open(past.url, clock, folder=past.folder)
     try:
         for dry_run in (True, False):
             with pytest.raises(Busy, match="clock accept"):
@@ -396,7 +396,7 @@ def test_a_clock_that_is_not_trusted_destroys_nothing(past: Town) -> None:
         hub.log.entries.accept_clock()
     finally:
         hub.close()
-    past.hub = Hub.open(past.url, SetClock(OVER))
+    past.hub = Hub.open(past.url, SetClock(OVER), folder=past.folder)
 
 
 def test_the_command_destroys_at_the_last_time_of_a_database_that_replays_the_past(

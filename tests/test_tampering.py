@@ -24,6 +24,8 @@ FLIPS = 40
 
 Verify = Callable[[Path], "Said"]
 
+pytestmark = pytest.mark.sqlite("it changes the files byte by byte")
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, open_town: Callable[[Path], Any]) -> Path:

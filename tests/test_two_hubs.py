@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import databases
 import worlds
 from hub.hub import Hub
 from hub.log.clock import SetClock
@@ -26,7 +27,7 @@ def compared(outcome: Any) -> Any:
 def test_each_step_may_be_taken_by_either_hub(seed: int, tmp_path: Path) -> None:
     rng, naive = Random(f"two hubs {seed}"), Naive()
     clocks = [SetClock(worlds.DAWN), SetClock(worlds.DAWN)]
-    url = f"sqlite:///{tmp_path}/hub.sqlite3"
+    url = databases.url(tmp_path)
     hubs = [Hub.open(url, clock, master=bytes(32), durable=False) for clock in clocks]
     pair = [World(hub, clock) for hub, clock in zip(hubs, clocks, strict=True)]
     pair[1].named = "other"

@@ -550,7 +550,11 @@ class Story:
             lat, lon = rng.choice(POINTS)
             return {"lat_deg": lat, "lon_deg": lon, "accuracy_m": rng.choice((5, 20))}
         if kind == "safety.answered":
-            return {"status": rng.choice(("safe", "need_help")), **self.maybe(rng, "note", "1F", "2F")}
+            return {
+                "status": rng.choice(("safe", "need_help")),
+                **self.maybe(rng, "note", "1F", "2F"),
+                **self.own_end(rng),
+            }
         if kind == "care.medication_updated":
             fields = self.maybe(rng, "prescriber", "clinic-a", "clinic-b") | self.maybe(rng, "note", "朝")
             return {"medications": [{"name": rng.choice(("ワルファリン", "メトホルミン"))}], **fields}
@@ -563,6 +567,13 @@ class Story:
             }
         places = self.maybe(rng, "survey", "first", "second") | self.maybe(rng, "shelter", "a", "b")
         return {"answers": {"毛布": rng.choice(("必要", "不要"))}, **places}
+
+    def own_end(self, rng: Random) -> Data:
+        """R11: now and then a fact's own end: to come, or over already."""
+        if not chance(rng, 0.3):
+            return {}
+        end = self.time_near(rng) if chance(rng, 0.2) else self.later(rng, 0.25, 1, 6, 14)
+        return {"expires_at": self.iso(rng, end)}
 
     def maybe(self, rng: Random, field: str, *values: str) -> Data:
         """An optional field, mostly there."""
@@ -829,7 +840,7 @@ class Story:
         """R4, R10, R11, R14, R16: a moment before the end, and at it."""
         person, recipient = rng.choice(self.persons), rng.choice(self.recipients)
         what, to = (
-            rng.choice(("valid_from", "valid_until", "ttl", "emergency", "emergency", "delegation")),
+            rng.choice(("valid_from", "valid_until", "ttl", "own", "emergency", "emergency", "delegation")),
             {"recipient": recipient},
         )
         yield self.moved(rng, person, "07202")
@@ -848,7 +859,11 @@ class Story:
         kind = rng.choice(mortal) if mortal and what == "ttl" else rng.choice(list(self.introduced))
         if what == "ttl":
             end = self.now + timedelta(seconds=self.introduced[kind].get("ttl_s") or 3600)
-        yield self.a_fact(rng, person, kind, occurred_at=self.now.isoformat())
+        own = {"expires_at": until} if what == "own" and "safety.answered" in self.introduced else {}
+        if own:
+            yield self.a_fact(rng, person, "safety.answered")
+            kind = "safety.answered"
+        yield self.a_fact(rng, person, kind, occurred_at=self.now.isoformat(), **own)
         yield self.asked(rng, recipient, at=end - MILLISECOND)
         yield self.asked(rng, recipient, at=end)
 

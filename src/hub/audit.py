@@ -24,7 +24,7 @@ from hub.errors import Busy, PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
 from hub.log import merkle, recorder, sealing
-from hub.log.database import DAMAGED, beside_memory
+from hub.log.database import Beside, dialect
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append, Head
 from hub.obstacles import BLOCKED, Obstacle
@@ -36,6 +36,7 @@ from hub.views.views import DISCLOSED, TABLES, Change, Standing, Views
 from hub.waiting import Waiting
 
 AUDITED = "view.audited"
+INTRODUCED = "kind.introduced"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,12 +322,14 @@ class Audit:
             raise Busy("hub retain destroyed keys meanwhile; verify again") from None
 
     def _verify(self, views: bool) -> Verified:
-        with beside_memory(self._log.engine, [table for table in TABLES if views]) as connection:
-            _check_pages(connection)
-            verifying = _Verifying(self._log, connection)
+        offers = dialect(self._log.engine)
+        with offers.beside(self._log.engine, [table for table in TABLES if views]) as beside:
+            offers.check(beside.connection, "log")
+            verifying = _Verifying(self._log, beside)
             verified = verifying.log()
             rows = verifying.views() if views else 0
         self._check_keys()
+        self._log.kept.check(verified.introduced)
         return Verified(
             size=verified.tree.size,
             root=verified.tree.root(),
@@ -488,25 +491,16 @@ class _Explaining:
         self._say(english, japanese, obstacle.rule, False)
 
 
-def _check_pages(connection: Connection) -> None:
-    """The database's own look at its pages and indexes, and ours at the triggers."""
-    found = connection.exec_driver_sql("PRAGMA hub.integrity_check(3)").scalars().all()
-    if list(found) != ["ok"]:
-        raise Tampered(DAMAGED)
-    triggers = connection.exec_driver_sql("SELECT sql FROM hub.sqlite_master WHERE type = 'trigger'").scalars()
-    if set(triggers) != recorder.guards():
-        raise Tampered("the triggers that keep the log append-only were changed")
-
-
 class _Verifying:
-    """One pass over a log that is attached as `hub`, beside empty tables in memory."""
+    """One pass over a log, beside empty copies of its views."""
 
-    def __init__(self, log: Log, connection: Connection) -> None:
-        self._log, self._connection = log, connection
+    def __init__(self, log: Log, beside: Beside) -> None:
+        self._log, self._beside, self._connection = log, beside, beside.connection
         self.tree = merkle.Frontier()
         self.opened = self.erased = self.ended = self.disclosures = 0
         self._identities = self._chunks = 0
         self._erased: set[int] = set()
+        self.introduced: dict[str, str] = {}
 
     def log(self) -> _Verifying:
         """Positions, times, leaves, root, identities, payloads and chunks."""
@@ -557,6 +551,8 @@ class _Verifying:
 
     def _entry(self, row: Any, entry: Entry) -> None:
         self.opened += 1
+        if entry.event.kind == INTRODUCED and entry.event.data["schema"] and entry.event.data["schema_sha256"]:
+            self.introduced[entry.event.data["schema"]] = entry.event.data["schema_sha256"]
         if self._log.identify(entry.event) != row.identity:
             raise Tampered("the event's identity is not its own", position=row.position)
         if entry.event.kind == DISCLOSED:
@@ -583,7 +579,10 @@ class _Verifying:
             self.erased += 1
 
     def _head(self, last: int) -> None:
-        head, *others = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
+        rows = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
+        if not rows:
+            raise Tampered("the log has lost its head")
+        head, *others = rows
         if others:
             raise Tampered("the log has more than one head")
         if (head.position, head.recorded_us) != (self.tree.size, last if self.tree.size else head.recorded_us):
@@ -599,11 +598,12 @@ class _Verifying:
             raise Tampered("the table of identities does not follow from the log")
 
     def views(self) -> int:
-        """Every view, derived again in memory, equals what stands; returns the number of rows."""
+        """Every view, derived again beside it, equals what stands; returns the number of rows."""
         Views(self._log).derive(self._connection)
         count = 0
         for table in TABLES:
-            standing, derived = _rows(self._connection, table, "hub"), _rows(self._connection, table, "main")
+            standing = _rows(self._connection, table, self._beside.kept)
+            derived = _rows(self._connection, table, self._beside.copies)
             if standing != derived:
                 raise Tampered(f"the view {table.name} does not follow from the log; run: hub rebuild")
             count += standing[0]

@@ -328,6 +328,8 @@ def _decode_long(encoded: bytes, at: int) -> tuple[int, int]:
         at += 1
         number |= (byte & 0x7F) << shift
         shift += 7
+        if shift > 63 and byte & 0x80:
+            raise PayloadError("holds a number of more than 64 bits")
     return number >> 1 ^ -(number & 1), at
 
 
@@ -395,8 +397,15 @@ def _decode_string(encoded: bytes, at: int) -> tuple[Any, int]:
     if size < 0x80:
         size, at = size >> 1, at + 1
     else:
-        size, at = _decode_long(encoded, at)
+        size, at = _decode_size(encoded, at)
     return encoded[at : at + size].decode(), at + size
+
+
+def _decode_size(encoded: bytes, at: int) -> tuple[int, int]:
+    size, at = _decode_long(encoded, at)
+    if size < 0:  # the walk would go backwards, and never end
+        raise PayloadError("holds a text of negative length")
+    return size, at
 
 
 def _formatted(pattern: re.Pattern[str], reason: str) -> Encode:
@@ -418,7 +427,7 @@ def _encode_bytes(value: Any, out: bytearray) -> None:
 
 
 def _decode_bytes(encoded: bytes, at: int) -> tuple[Any, int]:
-    size, at = _decode_long(encoded, at)
+    size, at = _decode_size(encoded, at)
     return encoded[at : at + size], at + size
 
 

@@ -58,7 +58,8 @@ class Query:
 
     persons: only these, each named by `Disclosure.name_of`; None for everyone. area: only those whom a
     location that is shown, at the level at which it is shown, places in it. history: every visible item,
-    not only the newest of each kind. limit: persons on a page. cursor: `next` of the page before.
+    not only the newest of each kind, where what has ended by itself keeps its place (R11). limit: persons on a
+    page. cursor: `next` of the page before.
     """
 
     recipient: str
@@ -367,8 +368,8 @@ class Disclosure:
         terms, exercise = standing.city.kinds[kind], reading.ask.exercise
         facts, connection = self._views.facts, standing.connection
         short = not query.history and not terms.latest_by
-        fetch = facts.newest if short else facts.history
-        rows = fetch(connection, list(open_to), terms, exercise, standing.position)
+        asked = connection, list(open_to), terms, exercise, standing.position
+        rows = facts.newest(*asked, ends=self._ends(kind)) if short else facts.history(*asked)
         finest = levels_of(kind)[0]
         coarse = [o for o in rows if kind == LOCATION and any(level != finest for level, _ in open_to[o])]
         meshes = self._views.meshes(connection, [row.position for o in coarse for row in rows[o]])
@@ -379,10 +380,16 @@ class Disclosure:
             meshes |= self._views.meshes(connection, [row.position for o in off for row in rows[o]])
         shown = {}
         for ordinal, found in rows.items():
-            permits = reading.shown(open_to[ordinal], kind, found, lambda position: meshes[position] is not None)
+            facts_of = found if query.history else reading.current(found)
+            permits = reading.shown(open_to[ordinal], kind, facts_of, lambda position: meshes[position] is not None)
             if permits:
                 shown[ordinal] = permits if query.history else _newest(permits)
         return shown
+
+    def _ends(self, kind: str) -> bool:
+        """Whether facts of the kind may carry their own end."""
+        schema = self._log.schemas.newest(kind)
+        return schema is not None and schema.ends
 
     def _item(self, entry: Entry, permit: Permit) -> str:
         event = entry.event

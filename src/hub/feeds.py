@@ -437,6 +437,8 @@ class _Planning:
         if place is not None:
             times.append(place.effective_at + LOCATED)
         for item in person.items if person is not None else ():
+            if item.permit.fact.ends_at is not None:
+                times.append(item.permit.fact.ends_at)
             ttl_s = self._standing.city.kinds[item.entry.event.kind].ttl_s
             if ttl_s is not None:
                 times.append(item.entry.effective_at + timedelta(seconds=ttl_s))

@@ -12,6 +12,9 @@ undo nothing; a cancellation (取消) takes back the reports of its own type up 
 is left out altogether. So of a chain that never ends two
 reports of each type count (`turn`), however long it is.
 
+A lease ends with the report's own `valid_until`, where that is earlier. Which telegram's end is one of its warning is
+the connector's to know: what it tells as `valid_until`, counts here.
+
 An officer's hand stays. A report changes the emergency only by what it changes in what the chain
 warrants: a municipality that an officer took out, by lifting or by declaring again without it, comes
 back only when a report newly warrants it, having not warranted it before; one that an officer added
@@ -123,11 +126,15 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Warranted:
-    """What a chain's reports come to: municipalities by what the policy does about them."""
+    """What a chain's reports come to: municipalities by what the policy does about them.
+
+    ends_itself: whether `until` is the end that the report says, earlier than its lease.
+    """
 
     declares: frozenset[str] = frozenset()
     proposes: frozenset[str] = frozenset()
     until: datetime | None = None
+    ends_itself: bool = False
 
     @property
     def all(self) -> frozenset[str]:
@@ -240,6 +247,8 @@ def conclude(
     order; those of other chains are left out here. standing: the emergency `emergency_id(report)`, None where no
     event has named it. now: the `recorded_at` of the report; a report from the future counts as reported then,
     lest its lease never end. One whose lease is over yields what it would have in its time (R1a: without effect).
+    One that is over by its own `valid_until` begins no emergency; of one that an event has named, it yields that too,
+    since it may end what the report before it declared for longer.
 
     Empty where the report changes nothing: what is not actual, below the levels, old, or of a source or
     hazard that the policy does not name. A renewed lease is a change. Where an exercise has the id, nothing
@@ -255,6 +264,8 @@ def conclude(
     after = _warranted(terms, [*chain, report], now)
     before = _warranted(terms, chain, now) if standing is not None else _NOTHING
     if after == before:
+        return []
+    if standing is None and after.ends_itself and after.until is not None and after.until <= now:
         return []
     standing = standing or Standing()
     time = min(report.data["reported_at"], now)
@@ -329,8 +340,19 @@ def _warranted(terms: Terms, chain: Sequence[Report], now: datetime) -> _Warrant
     declares, proposes = _places(newest, terms.declares), _places(newest, terms.proposes)
     if not declares | proposes:
         return _NOTHING
-    until = min(newest.data["reported_at"], now) + terms.lease
-    return _Warranted(declares=declares, proposes=proposes - declares, until=until)
+    time = min(newest.data["reported_at"], now)
+    until = _end(newest, time + terms.lease)
+    if until <= time:
+        return _NOTHING
+    return _Warranted(
+        declares=declares, proposes=proposes - declares, until=until, ends_itself=until < time + terms.lease
+    )
+
+
+def _end(report: Report, lease: datetime) -> datetime:
+    """When what a report warrants is over: with its lease, or by its own word before that."""
+    said: datetime | None = report.data.get("valid_until")
+    return lease if said is None else min(said, lease)
 
 
 def _taken_back(report: Report, cancelled: Mapping[str, Order]) -> bool:

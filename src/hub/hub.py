@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,15 @@ from hub.citizen import Citizen
 from hub.commits import Commits
 from hub.directory import Directory
 from hub.disclosure import Disclosure
-from hub.errors import Misuse
+from hub.errors import Misuse, Refused
 from hub.events import Event
 from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
 from hub.linking import Linking
-from hub.log import recorder
+from hub.log import migrations, recorder
 from hub.log.clock import Clock
-from hub.log.database import open_database, parse_url
+from hub.log.database import open_database, place
 from hub.log.log import RESTORING, Closed, Log
 from hub.log.sealing import Keyring
 from hub.payloads import Payloads
@@ -37,6 +38,7 @@ from hub.quarantine import Quarantine
 from hub.records import Records
 from hub.retention import Retention, RetentionPolicy
 from hub.schemas import Schemas, packaged
+from hub.sessions import Sessions  # noqa: F401 -- its table is one of the log's database
 from hub.traces import Traces
 from hub.views import persons
 from hub.views.views import Views
@@ -75,29 +77,34 @@ class Hub:
         url: str,
         clock: Clock,
         *,
+        keys_url: str | None = None,
+        folder: Path | None = None,
         master: bytes | None = None,
         schemas: Schemas | None = None,
         policy: HazardPolicy | None = None,
-        retention_policy: RetentionPolicy | None = None,
+        retention_policy: Callable[[Schemas], RetentionPolicy] | None = None,
         plugins: Plugins | None = None,
         durable: bool = True,
         restoring: bool = False,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
-        master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
-        database, which is made where there is none. plugins: the connectors, with what was set for each. durable:
+        keys_url: where the keys are; without it, beside the log. folder: for the files of a hub whose log is on a
+        server. master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
+        database, which is made where there is none. retention_policy: makes it of the schemas that are here, those
+        too whose connector is gone. plugins: the connectors, with what was set for each. durable:
         False for a hub that is thrown away. restoring: whether `hub restore` itself opens what it has not finished.
         Raises Misuse.
         """
-        path = Path(parse_url(url).database or "")
+        at = place(url, keys_url, folder or Path("hub-data"))
         plugins = plugins or Plugins()
         schemas = schemas or plugins.extend(packaged())
-        engine = open_database(path, durable=durable)
+        engine, keys = open_database(at.log, durable=durable), open_database(at.keys, "keys", durable=durable)
         if not restoring:
             _check_restored(engine)
-        keys = open_database(path.with_name(path.stem + ".keys" + path.suffix), journal="DELETE", durable=durable)
-        keyring = Keyring(keys, _master(path.parent / "master.key") if master is None else master)
+        migrations.prepare(keys, "keys")
+        keyring = Keyring(keys, _master(at.folder / "master.key") if master is None else master)
+        migrations.prepare(engine, "log")
         log = Log(engine, keyring, schemas, clock)
         views = Views(log)
         commits = Commits(log, views)
@@ -122,7 +129,7 @@ class Hub:
             records=Records(log, views, traces),
             citizen=Citizen(log, views, traces),
             quarantine=quarantine,
-            retention=Retention(log, views, retention_policy or default_retention(schemas)),
+            retention=Retention(log, views, (retention_policy or default_retention)(log.schemas)),
             waiting=waiting,
             linking=linking,
             plugins=plugins,
@@ -130,10 +137,29 @@ class Hub:
             polling=Polling(log, payloads, plugins),
             engines=(engine, keys),
         )
+        hub._keep_schemas()
         hub._finish_erasures()
         hub.retention.finish()
         linking.finish()
         return hub
+
+    def _keep_schemas(self) -> None:
+        """Keep the files of kinds that connectors bring and that are in use here, if they are those of their facts.
+
+        What is not kept here is so with its first fact; this is for facts from before, and for older versions.
+        """
+        kept = self.log.kept.topics()
+        missing = [kind for kind in self.log.schemas.brought if kind.topic not in kept]
+        if not missing:
+            return
+        with self.log.entries.snapshot() as (connection, end):
+            kinds = self.views.at(connection, end.position).city.kinds
+        missing = [kind for kind in missing if kind.name in kinds]
+        if missing:
+            with self.log.entries.maintaining() as connection:
+                for kind in missing:
+                    with suppress(Refused):  # intake tells of it, with each fact
+                        self.log.kept.hold(connection, self.log.schemas, kind.topic, kinds[kind.name])
 
     def _finish_erasures(self) -> None:
         """Destroy the keys of those whose erasure was recorded just before the hub was stopped (R15).
@@ -181,16 +207,15 @@ class Hub:
 
     def close(self) -> None:
         """Close the databases."""
-        self.log.entries.close()
         for engine in self.engines:
             engine.dispose()
 
 
 def introductions(schemas: Schemas) -> list[Event]:
-    """`kind.introduced` for every fact kind that has a schema, with what the schema says of it."""
+    """`kind.introduced` for every fact kind that can be written here, with what its schema says of it."""
     events = []
-    for kind in schemas:
-        if kind.category == "fact":
+    for name in [kind.name for kind in schemas if kind.category == "fact"]:
+        if (kind := schemas.writing(name)) is not None:
             data = {
                 "kind": kind.name,
                 "ttl_s": kind.ttl_s,

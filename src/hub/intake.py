@@ -70,6 +70,11 @@ USED_FOR_ANOTHER = "this id was used for another event"
 UNKNOWN_PERSON = "no such person is enrolled"
 NOT_LINKED_ANY_MORE = "this id is not linked to a person any more; send nothing under it until it is linked again"
 
+ONLY_READ = (
+    "facts of this kind are only read here now: the connector that brings it is not installed, does not load, or has "
+    "another file of the same version; see: hub connectors list"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
@@ -146,7 +151,7 @@ class Intake:
 
     def _prepare(self, event: Event, received_at: datetime | None = None) -> _Prepared | Result:
         try:
-            kind = self._kind(event)
+            kind = self._kind(event, waited=received_at is not None)
             record = kind.encode(event.data)
             if kind.category == "control" or kind.name == HAZARD or kind.latest_by:
                 event = replace(event, data=kind.decode(record))
@@ -168,8 +173,12 @@ class Intake:
         except (PayloadError, Refused) as error:
             return Result(event=event, status="refused", error=error)
 
-    def _kind(self, event: Event) -> Kind:
-        kind = self._log.schemas.newest(event.kind) if isinstance(event.kind, str) else None
+    def _kind(self, event: Event, *, waited: bool) -> Kind:
+        """The version by which an event is written. waited: it came in before, and needs its connector no more."""
+        schemas, name = self._log.schemas, event.kind if isinstance(event.kind, str) else ""
+        kind = schemas.newest(name) if waited else schemas.writing(name)
+        if kind is None and schemas.newest(name) is not None:
+            raise Refused(ONLY_READ, rule="R8", kind=name)
         if kind is None or kind.category == "envelope":
             raise Refused("no schema says what this kind is", rule="R8", kind=_printable(event.kind))
         if kind.category == "hub":
@@ -220,6 +229,7 @@ class _Batch:
         self._known: dict[bytes, int] = {}
         self._links: dict[bytes, int | None] = {}
         self._asked: set[bytes] = set()
+        self._held: set[str] = set()
         self._reports: dict[int, Entry] = {}
         self._changes_of_links = -1
         self.keeping = Keeping(log, append.connection, append.now)
@@ -327,7 +337,7 @@ class _Batch:
         if prepared.identity in self._known:
             raise Conflict(USED_FOR_ANOTHER, rule="R1a", path="id", kind=event.kind)
         if event.kind not in BY_REF:
-            self._check_introduced(event)
+            self._check_in_use(event, prepared.kind)
         self.keeping.keep(event, prepared.kind, prepared.record, link=prepared.link, identity=prepared.identity)
 
     def _subject(self, event: Event) -> int | None:
@@ -384,7 +394,7 @@ class _Batch:
         """R1a and what R8, R14, R16 and R17 refuse."""
         event, kind = prepared.event, prepared.kind
         if kind.category == "fact":
-            self._check_fact(event, subject)
+            self._check_fact(event, kind, subject)
         else:
             said = control(event)
             if subject is not None:
@@ -395,8 +405,8 @@ class _Batch:
         if prepared.claim and prepared.claim in self._known:
             raise Refused(USED_ALREADY, rule="R1a", path=_claim_path(event), kind=event.kind)
 
-    def _check_fact(self, event: Event, subject: int | None) -> None:
-        self._check_introduced(event)
+    def _check_fact(self, event: Event, kind: Kind, subject: int | None) -> None:
+        self._check_in_use(event, kind)
         if not event.exercise or subject is None:
             return
         city = self._change.city
@@ -409,9 +419,14 @@ class _Batch:
                 kind=event.kind,
             )
 
-    def _check_introduced(self, event: Event) -> None:
-        if event.kind not in self._change.city.kinds:
+    def _check_in_use(self, event: Event, kind: Kind) -> None:
+        """R8; and that the file of a kind that a connector brought is kept for as long as the fact is."""
+        terms = self._change.city.kinds.get(event.kind)
+        if terms is None:
             raise Refused("this kind was not introduced here", rule="R8", kind=event.kind)
+        if self._log.schemas.is_brought(kind) and kind.topic not in self._held:
+            self._log.kept.hold(self._append.connection, self._log.schemas, kind.topic, terms)
+            self._held.add(kind.topic)
 
     def _conclude(self, entry: Entry, earlier: Sequence[Report]) -> tuple[Entry, ...]:
         """Append what the hazard policy concludes from a report (DESIGN: which hazards declare)."""

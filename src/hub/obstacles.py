@@ -49,6 +49,7 @@ OFF_GRID = Obstacle(
     "R10", "the point has no grid square and is shown at exact only", "区画のない地点で、正確な水準でだけ見せられる"
 )
 EXPIRED = Obstacle("R11", "its time to live is over", "保持の期間が過ぎている")
+ENDED = Obstacle("R11", "the end that it carries itself has come", "この事実が自ら定めた終わりの時刻を過ぎている")
 BLOCKED = Obstacle("R13", "the person blocks the recipient", "本人が提供先を遮断している")
 OVERRIDE_OVER = Obstacle(
     "R14", "the override is over or not for this reading", "緊急閲覧が終わったか、この閲覧のものでない"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 from hub.connector import Connector, Translation
 from hub.errors import PayloadError, Refused
@@ -22,8 +22,15 @@ from hub.intake import Intake, Result
 from hub.quarantine import LARGEST_BYTES, MOST_OF_A_SOURCE, Quarantine, Refusal
 
 BEFORE = "received before"
+POLL = "poll"
+"""The door of what the hub asks for."""
 
 _CONTROLS = ("fact.retracted", "consent.requested")
+
+
+class _Keeping(TypedDict):
+    lost: bool
+    full: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +38,8 @@ class Taken:
     """What became of one payload, durable already.
 
     results: of its events, in order. refused: each error once, in the payload's order.
-    lost: something was refused and could not be kept, being too large or too much.
+    lost: something was refused and could not be kept, being too large or too much. full: of a payload that can be asked
+    for again nothing of what was refused was kept, since it would have pushed out other items.
     """
 
     results: Sequence[Result] = ()
@@ -39,6 +47,7 @@ class Taken:
     nothing: str | None = None
     wake: bool = False
     lost: bool = False
+    full: bool = False
 
     @property
     def status(self) -> Literal["accepted", "nothing", "refused"]:
@@ -68,6 +77,11 @@ class Delivery:
     payload: bytes = field(repr=False)
     via: str
     media_type: str = "application/octet-stream"
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether its source can be asked for it again."""
+        return self.via == POLL
 
     def refusal(
         self, error: PayloadError | Refused, payload: bytes, refs: Iterable[str] = (), kind: str = ""
@@ -104,23 +118,28 @@ class Payloads:
         try:
             return translated(delivery.connector, delivery.payload)
         except PayloadError as error:
-            return Taken(refused=[error], lost=self._keep([delivery.refusal(error, delivery.payload)]))
+            return Taken(refused=[error], **self._keep(delivery, [delivery.refusal(error, delivery.payload)]))
 
     def conclude(self, delivery: Delivery, translation: Translation, results: Sequence[Result]) -> Taken:
         """What became of it: all of it is in the log, waits, or is kept in the quarantine."""
         refused = [(result.error, result.event) for result in results if result.error is not None]
         errors = [*(found.error for found in translation.rejected), *(error for error, _ in refused)]
-        kept = [delivery.refusal(found.error, found.payload, found.refs) for found in translation.rejected]
-        whole = not kept  # what was rejected may be about others; it is kept by itself
-        lost = self._keep([*kept, *_refusals(delivery, results, refused, whole=whole)])
-        return Taken(results=results, refused=errors, nothing=translation.nothing, wake=translation.wake, lost=lost)
+        # what was rejected may be about others than what intake refused: each is kept by itself
+        parts = [delivery.refusal(found.error, found.payload, found.refs) for found in translation.rejected]
+        kept = self._keep(delivery, [*parts, *_refusals(delivery, results, refused, whole=not parts)])
+        return Taken(results=results, refused=errors, nothing=translation.nothing, wake=translation.wake, **kept)
 
-    def _keep(self, refusals: Sequence[Refusal]) -> bool:
-        """Keep them; whether one was too large to be kept, or more were refused than are kept of a source."""
+    def _keep(self, delivery: Delivery, refusals: Sequence[Refusal]) -> _Keeping:
+        """Keep them; whether one was too large to be kept, or more were refused than are kept of a source.
+
+        What comes again pushes out nothing: by pages that follow each other, a backlog would push out itself.
+        """
+        many = len(refusals) > MOST_OF_A_SOURCE
+        if delivery.comes_again and not self._quarantine.has_room(refusals):
+            return {"lost": True, "full": not many}
         if refusals:
             self._quarantine.keep(refusals[:MOST_OF_A_SOURCE])
-        many = len(refusals) > MOST_OF_A_SOURCE
-        return many or any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals)
+        return {"lost": many or any(len(refusal.payload) > LARGEST_BYTES for refusal in refusals), "full": False}
 
 
 def _refusals(

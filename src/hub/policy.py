@@ -181,13 +181,15 @@ def _grant(event: ConsentGranted, position: Position, recorded_at: datetime) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KindTerms:
-    """What was said when a kind was introduced."""
+    """What was said when a kind was introduced. schema, schema_sha256: the version of then, and its file's hash."""
 
     position: Position
     introduced_at: datetime
     ttl_s: int | None
     latest_by: tuple[str, ...]
     roster: bool
+    schema: str | None = None
+    schema_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,6 +296,8 @@ class City:
                     ttl_s=event.ttl_s,
                     latest_by=event.latest_by,
                     roster=event.roster,
+                    schema=event.schema,
+                    schema_sha256=event.schema_sha256,
                 )
                 return self._with(kinds={**self.kinds, event.kind: terms})
             case AreaIntroduced():

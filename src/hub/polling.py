@@ -21,12 +21,12 @@ from sqlalchemy import Column, Row, String, Table, case, insert, or_, select, up
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.connector import Fetch, Polls, Pulled, Response
-from hub.errors import HubError, Misuse, PayloadError, Tampered, Unavailable
+from hub.errors import Busy, HubError, Misuse, PayloadError, Tampered, Unavailable
 from hub.events import EPOCH, micros
 from hub.fetching import Fetcher
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
-from hub.payloads import Delivery, Payloads
+from hub.payloads import POLL, Delivery, Payloads, Taken
 from hub.plugins import Plugins
 
 LEASE = timedelta(seconds=150)
@@ -115,6 +115,23 @@ class Polling:
             mine = (polled.c.name == name) & (polled.c.failures == 0)
             connection.execute(update(polled).where(mine).values(due_us=0))
 
+    def forget(self, name: str) -> None:
+        """Have a source asked from its beginning, now: what comes again is known, and doubles nothing.
+
+        Raises Busy while another process asks it.
+        """
+        now = self._log.clock.now()
+        with self._log.entries.maintaining() as connection:
+            row = connection.execute(select(polled).where(polled.c.name == name)).first()
+            if row is None:
+                return
+            if micros(now) <= row.lease_us <= micros(now + LEASE) and row.lease != self._me:
+                left_s = (row.lease_us - micros(now)) / 1e6
+                raise Busy(f"{name} is being asked now; end that process, or try again in {left_s:.0f} s at the latest")
+            anew = {"state": None, "up_to_us": None, "done_us": None, "failures": 0, "error": None}
+            mine = {"lease": self._me, "lease_us": 0, "due_us": 0}
+            connection.execute(update(polled).where(polled.c.name == name).values(anew | mine))
+
     def due_s(self, name: str) -> float:
         """In how many seconds a source is due; 0 where it is."""
         with self._log.entries.snapshot() as (connection, _):
@@ -140,9 +157,9 @@ class Polling:
             try:
                 for pulled in plugin.poll(row.state, _Renewing(lambda: self._renew(name), fetch)):
                     self._renew(name)
-                    taken = self._payloads.take(Delivery(connector=plugin, payload=pulled.payload, via="poll"))
+                    taken = self._payloads.take(Delivery(connector=plugin, payload=pulled.payload, via=POLL))
                     if taken.lost:
-                        raise PayloadError("more of a page is refused than can be kept; it is not passed over")
+                        raise _not_kept(taken, plugin.source)
                     if not self._advance(name, pulled):
                         return None
                     pages += 1
@@ -242,6 +259,16 @@ class Polling:
             if done is not None:
                 told(done)
             stop.wait(wait_s)
+
+
+def _not_kept(taken: Taken, source: str) -> PayloadError:
+    """Why a page is not passed over: what is refused of it is nowhere else than at the source."""
+    if not taken.full:
+        return PayloadError("more of a page is refused than can be kept; it is not passed over")
+    return PayloadError(
+        f"stopped before a page: the quarantine has no room for what is refused of it, first: {taken.refused[0]}. "
+        f"Mend that, or make room (hub quarantine drop --source {source}); then it goes on by itself"
+    )
 
 
 class _TakenOver(Exception):

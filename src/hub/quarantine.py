@@ -153,15 +153,40 @@ class Quarantine:
         self._log.keyring.destroy_parked(unused | gone)
         return items
 
-    def _keep(self, connection: Connection, refusal: Refusal, name: str, now: datetime) -> str:
-        digest = self._log.keyring.digest
+    def has_room(self, refusals: Sequence[Refusal]) -> bool:
+        """Whether all of these, of one source, can be kept without any other item being pushed out."""
+        if not refusals:
+            return True
+        source = self._log.keyring.number("source", _named(refusals[0].source))
+        with self._log.entries.snapshot() as (connection, _):
+            names = sorted({self._fingerprint(self._reduced(connection, refusal)[0]) for refusal in refusals})
+            known = sum(
+                connection.scalar(select(func.count()).where(parked.c.fingerprint.in_(names[at : at + 500]))) or 0
+                for at in range(0, len(names), 500)
+            )
+            count = select(func.count()).where(parked.c.received_us >= micros(self._log.clock.now() - KEPT))
+            of_it = connection.scalar(count.where(parked.c.source == source)) or 0
+            of_all = connection.scalar(count) or 0
+        more = len(names) - known
+        return more == 0 or (of_it + more <= MOST_OF_A_SOURCE and of_all + more <= MOST_ITEMS)
+
+    def _reduced(self, connection: Connection, refusal: Refusal) -> tuple[Refusal, set[bytes]]:
+        """What may be kept of a refusal, and the digests of whom it is about."""
         about, gone = self._about(connection, refusal)
         if len(refusal.payload) > LARGEST_BYTES:
             refusal = replace(refusal, payload=b"")
         if gone:
             refusal, about = replace(refusal, payload=b"", id=None, person=None, refs=()), set()
+        return refusal, about
+
+    def _fingerprint(self, refusal: Refusal) -> bytes:
         whole = base64.b64encode(refusal.payload).decode()
-        fingerprint = digest("parked", refusal.via, _named(refusal.source), _named(refusal.id), whole)
+        names = (_named(refusal.source), _named(refusal.id))
+        return self._log.keyring.digest("parked", refusal.via, *names, whole)
+
+    def _keep(self, connection: Connection, refusal: Refusal, name: str, now: datetime) -> str:
+        refusal, about = self._reduced(connection, refusal)
+        fingerprint = self._fingerprint(refusal)
         row = connection.execute(select(parked.c.item).where(parked.c.fingerprint == fingerprint)).first()
         if row is not None:
             same = parked.c.fingerprint == fingerprint
@@ -334,9 +359,21 @@ class Quarantine:
         self._log.keyring.destroy_parked([item])
         return found
 
+    def drop_source(self, source: str) -> int:
+        """Destroy every item of a source; how many there were."""
+        of_it = parked.c.source == self._log.keyring.number("source", source)
+        with self._log.entries.maintaining() as connection:
+            gone = set(connection.scalars(select(parked.c.item).where(of_it)))
+            _delete(connection, gone)
+        self._log.keyring.destroy_parked(gone)
+        return len(gone)
+
     def erase(self, digests: Iterable[bytes]) -> None:
         """Destroy what is about persons who were erased (R15), or came under refs that were severed: keys first."""
         digests = set(digests)
+        with self._log.entries.snapshot() as (connection, _):
+            if not digests.intersection(connection.scalars(select(parked_about.c.person))):
+                return
         with self._log.entries.maintaining() as connection:
             rows = connection.execute(select(parked_about))
             gone = {row.item for row in rows if row.person in digests}

@@ -19,6 +19,7 @@ from hub.events import LOCATION, DataFrom, Mode, Position, To
 from hub.obstacles import (
     APPROVED_ENDED,
     BLOCKED,
+    ENDED,
     ERASED,
     EVERY_TIME,
     EXPIRED,
@@ -99,13 +100,15 @@ class Place(NamedTuple):
 class FactRow(NamedTuple):
     """What the rules need to know of a fact.
 
-    newest: the most recent of its kind, or of its `latest_by` value, for which `variant` stands (R9).
+    newest: the most recent of its kind, or of its `latest_by` value, for which `variant` stands (R9). ends_at: the
+    end that it carries itself (R11).
     """
 
     position: Position
     effective_at: datetime
     newest: bool
     variant: int
+    ends_at: datetime | None = None
 
 
 class Basis(NamedTuple):
@@ -561,6 +564,8 @@ class Reading:
         in_grid: Callable[[Position], bool],
     ) -> Obstacle | None:
         """Why an opening that covers the kind does not show the fact (R9–R11); None where it does."""
+        if fact.ends_at is not None and self.now.time >= fact.ends_at:
+            return ENDED
         ttl_s = self.city.kinds[kind].ttl_s
         if ttl_s is not None and self.now.time - fact.effective_at >= timedelta(seconds=ttl_s):
             return EXPIRED
@@ -571,6 +576,15 @@ class Reading:
         if kind == LOCATION and allowed != LOCATION_LEVELS[0] and not in_grid(fact.position):
             return OFF_GRID
         return None
+
+    def current(self, facts: Sequence[FactRow]) -> Sequence[FactRow]:
+        """`facts` without those behind one that has ended by itself: it keeps its place, as for `"latest"` (R9).
+
+        A time to live needs no such care: what is older is over as well.
+        """
+        time = self.now.time
+        over = {f.variant for f in facts if f.newest and f.ends_at is not None and time >= f.ends_at}
+        return [fact for fact in facts if fact.variant not in over] if over else facts
 
 
 def override_opening(override: Override) -> Opening:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -25,6 +25,7 @@ from hub.events import Event
 from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
+from hub.log.migrations import throwaway
 from hub.schemas import packaged
 
 SOURCE = "scenario"
@@ -64,17 +65,20 @@ class World:
         self._unnamed = 0
         self.last: Result | None = None
 
+    server: ClassVar[str | None] = None
+    """The PostgreSQL on which fresh worlds are, where none is named."""
+
     @classmethod
     @contextmanager
-    def fresh(cls) -> Iterator[World]:
-        """A hub on embedded SQLite in a directory that is removed afterwards."""
-        with tempfile.TemporaryDirectory(prefix="hub-world-") as folder:
+    def fresh(cls, server: str | None = None) -> Iterator[World]:
+        """A hub on embedded SQLite in a folder, or in schemas of its own on a PostgreSQL; removed afterwards."""
+        with ExitStack() as rooms:
+            folder = rooms.enter_context(tempfile.TemporaryDirectory(prefix="hub-world-"))
+            url = rooms.enter_context(throwaway(server or cls.server or f"sqlite:///{folder}/hub.sqlite3"))
             clock = SetClock(_BEGINNING)
-            hub = Hub.open(f"sqlite:///{folder}/hub.sqlite3", clock, master=bytes(32), durable=False)
-            try:
-                yield cls(hub, clock)
-            finally:
-                hub.close()
+            hub = Hub.open(url, clock, folder=Path(folder), master=bytes(32), durable=False)
+            rooms.callback(hub.close)
+            yield cls(hub, clock)
 
     def append(
         self, at: datetime, kind: str, data: Mapping[str, Any], id: str | None = None

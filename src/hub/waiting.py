@@ -115,7 +115,7 @@ class Waiting:
         """The fact in a box. Raises Gone, and Tampered where it was changed."""
         said = json.loads(self._log.keyring.open_parked(item, box))
         try:
-            data = self._log.schemas.decode(said["topic"], base64.b64decode(said["record"]))
+            data = self._log.decode(said["topic"], base64.b64decode(said["record"]))
         except (PayloadError, KeyError):
             raise Tampered("a fact that waits does not fit a schema of this hub") from None
         occurred_us = said["occurred_us"]

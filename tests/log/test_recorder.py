@@ -19,19 +19,21 @@ from eventsourcing.tests import persistence as contract
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DatabaseError
 
+import databases
+from hub.log import migrations
 from hub.log import recorder as tables
 from hub.log.clock import SetClock
-from hub.log.database import open_database
+from hub.log.database import open_database, parse_url
 from hub.log.recorder import Recorder
 
 NOON = datetime(2026, 6, 1, 3, tzinfo=UTC)
 
 
 def opened(folder: Path, clock: SetClock | None = None) -> Recorder:
-    """A recorder on an SQLite file in `folder`."""
-    made = Recorder(open_database(folder / "hub.sqlite3"), clock or SetClock(NOON))
-    made.create_tables()
-    return made
+    """A recorder on the database of `folder`."""
+    engine = open_database(parse_url(databases.url(folder)), durable=False)
+    migrations.prepare(engine, "log")
+    return Recorder(engine, clock or SetClock(NOON))
 
 
 class FreshRecorder(TestCase):
@@ -146,7 +148,7 @@ def test_many_threads_leave_no_gap(recorder: Recorder) -> None:
 
 WRITER = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from test_recorder import opened, stored
 recorder = opened(Path(sys.argv[1]))
@@ -156,7 +158,14 @@ for _ in range(40):
 
 
 def test_two_processes_leave_no_gap(recorder: Recorder, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]
+    command = [
+        sys.executable,
+        "-c",
+        WRITER,
+        str(tmp_path),
+        str(Path(__file__).parent),
+        str(Path(__file__).parent.parent),
+    ]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     given = [int(word) for process in running for word in process.communicate()[0].split()]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
+import databases
 from hub.errors import Misuse, Tampered
-from hub.log import sealing
+from hub.log import migrations, sealing
 from hub.log.database import open_database
 from hub.log.sealing import CITY, Ended, Gone, Keyring
 
@@ -20,7 +21,8 @@ HANAKO, TARO = 1, 2
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = open_database(tmp_path / "keys.sqlite3", journal="DELETE")
+    made = open_database(databases.place_of(tmp_path).keys, "keys")
+    migrations.prepare(made, "keys")
     yield made
     made.dispose()
 
@@ -169,7 +171,8 @@ def test_digests_tell_parts_apart_and_depend_on_the_hub(keyring: Keyring, tmp_pa
     assert keyring.digest("event", "a") != keyring.digest("grant", "a")
     assert keyring.digest("event", "a") == keyring.digest("event", "a")
     assert 0 < keyring.number("event", "a") < 2**63
-    other = open_database(tmp_path / "other.sqlite3")
+    other = open_database(databases.place_of(tmp_path / "other").keys, "keys")
+    migrations.prepare(other, "keys")
     assert Keyring(other, MASTER).digest("event", "a") != keyring.digest("event", "a")
     other.dispose()
 

@@ -91,7 +91,7 @@ def test_the_bench_says_what_costs_what_as_json(capsys: pytest.CaptureFixture[st
     run(quick=True, profile=True, as_json=True, sizes=TINY)
     said: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert said["command"] == "hub bench --quick --profile"
-    assert {"cpu", "cores", "memory_gb", "python", "sqlite", "kernel", "filesystem"} <= said["machine"].keys()
+    assert {"cpu", "cores", "memory_gb", "python", "database", "kernel", "filesystem"} <= said["machine"].keys()
     figures = said["figures"]
     assert all(figure["name"].startswith(row) for figure, row in zip(figures, ROWS, strict=True))
     assert all(figure["value"] > 0 and figure["floors"] for figure in figures)

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from conftest import Town
 from doors import Client, asker, cloudevent, confirm, served
 
+CONFLUENT = "application/vnd.schemaregistry.v1+json"
 TELEGRAM = Path(__file__).parents[2] / "connectors/jma/goldens/02-full.xml"
 SURFACE = """
 POST /events · POST /connectors/{name} · PUT /persons/{person} · DELETE /persons/{person}
@@ -89,7 +90,7 @@ def test_every_route_says_what_it_does_what_it_answers_and_how_it_fails(
                     assert content.get("schema"), where
                     assert "example" in content, where
                 if not status.startswith("2"):
-                    assert kind == "application/problem+json", where
+                    assert kind == (CONFLUENT if path.startswith("/registry") else "application/problem+json"), where
         for parameter in operation.get("parameters", []):
             assert parameter["in"] == "path" or parameter.get("description"), (where, parameter["name"])
 
@@ -127,7 +128,11 @@ def test_every_example_of_a_request_is_taken(home: tuple[Town, Client, dict[str,
         "name": "jma",
         "request": "asked",
         "source": "m",
+        "subject": "roster.listed-value",
+        "version": "latest",
+        "id": "1",
     }
+    names["id"] = str(client.get("/registry/subjects/roster.listed-value/versions/1").json["id"])
     last = ("DELETE /v1/persons/{person}", "DELETE /v1/recipients/{recipient}")
     taken = 0
     for method, path, operation in sorted(operations(described), key=lambda o: f"{o[0]} {o[1]}" in last):

@@ -105,12 +105,31 @@ def test_two_hazards_of_one_alert_stand_in_one_event_each_area_with_its_own_leve
     ]
     assert (said["title"], said["severity"], said["max_level"]) == ("大雨特別警報", "Extreme", "extreme-immediate")
     assert said["target_at"] == datetime(2026, 6, 2, 1, tzinfo=UTC)
-    assert said["valid_until"] == datetime(2026, 6, 2, 6, tzinfo=UTC)
+    assert said["valid_until"] == datetime(2026, 6, 2, 3, tzinfo=UTC)
 
 
-def test_where_one_hazard_has_no_end_the_alert_has_none() -> None:
-    ends = info(area(AIZU), more="<expires>2026-06-02T12:00:00+09:00</expires>")
-    assert "valid_until" not in only(alert(ends, info(area(KITAKATA)))).data
+def expiring(hour: int | None, *codes: tuple[str, str], **words: Any) -> str:
+    more = "" if hour is None else f"<expires>2026-06-02T{hour}:00:00+09:00</expires>"
+    return info(area(*codes or (AIZU,)), more=more, **words)
+
+
+@pytest.mark.parametrize(
+    ("infos", "hour"),
+    [
+        ([expiring(12), expiring(15, KITAKATA)], 15),
+        ([expiring(12), expiring(None, KITAKATA)], None),
+        ([expiring(12), expiring(18, severity="Severe")], 12),
+        ([expiring(12), expiring(None, severity="Minor")], 12),
+        ([expiring(None), expiring(12, severity="Minor")], None),
+        ([expiring(18, response="AllClear"), expiring(12)], 12),
+        ([expiring(None, language="en"), expiring(12)], 12),
+        ([expiring(18, language="en"), expiring(12)], 12),
+        ([expiring(18, language="en"), expiring(12, severity="Severe")], 18),
+    ],
+)
+def test_an_alert_holds_until_the_last_of_what_it_warns_of_most_is_over(infos: list[str], hour: int | None) -> None:
+    wanted = None if hour is None else datetime(2026, 6, 2, hour - 9, tzinfo=UTC)
+    assert only(alert(*infos)).data.get("valid_until") == wanted
 
 
 def test_onset_comes_before_effective() -> None:

@@ -30,6 +30,14 @@ def until(hour: int) -> datetime:
     return datetime(2026, 6, 2, tzinfo=UTC) + timedelta(hours=hour - 9) + LEASE
 
 
+def ends_at(hour: int) -> datetime:
+    return until(hour) - LEASE
+
+
+def expires(hour: int) -> str:
+    return f"<expires>{at(hour)}</expires>"
+
+
 def first(*codes: tuple[str, str], identifier: str = "a1", hour: int = 9, **words: Any) -> str:
     return alert(info(area(*codes), **words), identifier=identifier, sent=at(hour))
 
@@ -98,6 +106,47 @@ STORIES: dict[str, tuple[list[str], list[tuple[str, list[str], datetime]]]] = {
             alert(info(area(inside="<polygon>37,139 38,139 38,140 37,139</polygon>")), identifier="p"),
         ],
         [],
+    ),
+    "an alert that expires before its lease ends then": (
+        [first(AIZU, more=expires(18))],
+        [("active", ["07202"], ends_at(18))],
+    ),
+    "an alert that had expired before it came declares nothing": ([first(AIZU, more=expires(14))], []),
+    "an alert that had expired before it came proposes nothing": (
+        [first(AIZU, severity="Severe", more=expires(14))],
+        [],
+    ),
+    "an alert that expires after its lease stands for the lease": (
+        [first(AIZU, more="<expires>2026-06-30T09:00:00+09:00</expires>")],
+        [("active", ["07202"], until(9))],
+    ),
+    "an update makes it end earlier": (
+        [first(AIZU, more=expires(22)), update(10, ROOT, codes=[AIZU], more=expires(18))],
+        [("active", ["07202"], ends_at(18))],
+    ),
+    "an update makes it end later": (
+        [first(AIZU, more=expires(18)), update(10, ROOT, codes=[AIZU], more=expires(22))],
+        [("active", ["07202"], ends_at(22))],
+    ),
+    "an update without an end stands for its lease": (
+        [first(AIZU, more=expires(14)), update(10, ROOT, codes=[AIZU])],
+        [("active", ["07202"], until(10))],
+    ),
+    "an update that has expired ends an alert that has not": (
+        [first(AIZU, more=expires(22)), update(10, ROOT, codes=[AIZU], more=expires(12))],
+        [],
+    ),
+    "an update that expires when it is sent ends it": (
+        [first(AIZU), update(10, ROOT, codes=[AIZU], more=expires(10))],
+        [],
+    ),
+    "a cancellation of what expires lifts it": (
+        [first(AIZU, more=expires(22)), update(10, ROOT, codes=[AIZU], more=expires(20)), later("Cancel", 11, ROOT)],
+        [],
+    ),
+    "what is over of a lesser hazard does not end the greater": (
+        [alert(info(area(AIZU), more=expires(18)), info(area(AIZU), severity="Minor", more=expires(14)), sent=at(9))],
+        [("active", ["07202"], ends_at(18))],
     ),
     "an alert and its update of the same second": (
         [first(AIZU), alert(info(area(KITAKATA)), type_="Update", identifier="u", sent=at(9), names=[ROOT])],
@@ -182,6 +231,12 @@ def test_a_chain_that_names_only_the_one_before_needs_the_setting(hub: Hub) -> N
     """The limit that the README tells of: what the third alert names does not say what the second one named."""
     payloads, _ = LAST_ONLY
     assert [row[1] for row in ends(hub, payloads)] == [["07202", "07208"], ["07407"]]
+
+
+def test_no_emergency_is_named_by_what_had_expired(hub: Hub) -> None:
+    sender = "late@aizu.example"
+    assert ends(hub, [first(AIZU, more=expires(14)), update(10, ROOT, codes=[AIZU], more=expires(15))], sender) == []
+    assert of(hub, sender) == []
 
 
 def test_an_officers_hand_stays_over_an_update(hub: Hub) -> None:

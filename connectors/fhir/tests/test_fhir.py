@@ -412,6 +412,20 @@ def test_a_version_retracts_those_before_it() -> None:
     assert len(ids(observation(meta={"versionId": "999999999"}))[1]) == 20
 
 
+@pytest.mark.parametrize(("number", "more"), [(1, 0), (21, 0), (22, 1), (999_999_999, 1)])
+def test_what_was_entered_in_error_is_withdrawn_where_it_has_versions_that_are_not_retracted(
+    number: int, more: int
+) -> None:
+    facts, hidden = ids(observation(status="entered-in-error", meta={"versionId": str(number)}))
+    assert len(facts) == more
+    assert len(hidden) == min(20, number - 1)
+
+
+def test_a_measurement_without_its_code_is_retracted_all_the_same() -> None:
+    facts, hidden = ids(observation(status="entered-in-error", code=None, meta={"versionId": "999"}))
+    assert (facts, len(hidden)) == ([], 20)
+
+
 def test_of_several_versions_in_a_payload_the_newest_counts_whatever_their_order() -> None:
     versions = [entry(observation(meta={"versionId": str(number)})) for number in (2, 3, 1)]
     for said in (versions, versions[::-1]):

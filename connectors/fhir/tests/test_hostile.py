@@ -182,8 +182,8 @@ def test_a_huge_attachment_is_refused_with_its_record_and_the_rest_is_taken() ->
 
 
 def test_a_list_that_is_too_large_for_one_fact_is_told_record_by_record() -> None:
-    text = {"status": "generated", "div": "<div>" + "x" * 200_000 + "</div>"}
-    entries = [{"resource": observation(id=f"o{n}", text=text)} for n in range(4)]
+    image = [{"resourceType": "Media", "content": {"data": "A" * 200_000}}]
+    entries = [{"resource": observation(id=f"o{n}", contained=image)} for n in range(4)]
     found = translated(bundle(*entries))
     assert len(found.events) == 4
     assert not found.rejected

@@ -145,6 +145,73 @@ def test_what_was_entered_in_error_is_not_seen_any_more(city: Callable[..., Town
     assert seen(town, history=True) == []
 
 
+def error(number: int, **more: Any) -> dict[str, Any]:
+    """What makes a version of a measurement or a medicine one that never held."""
+    return {"meta": {"versionId": str(number), "lastUpdated": "2026-06-01T09:00:00+09:00"}, **more}
+
+
+WRONG = {"verificationStatus": {"coding": [{"code": "entered-in-error"}]}}
+BEFORE = {"lastUpdated": "2026-05-30T09:00:00+09:00"}
+FAR = {
+    "measurement": (
+        observation(**version(3), valueQuantity={"value": 47.5, "unit": "Cel"}),
+        observation(**error(48211), status="entered-in-error"),
+    ),
+    "medicine": (request(**version(3)), request(**error(48211), status="entered-in-error")),
+    "allergy": (allergy("a1", "そば", meta=BEFORE | {"versionId": "3"}), allergy("a1", "粉", **error(48211), **WRONG)),
+    "allergy of versions that are not counted": (
+        allergy("a1", "そば", meta=BEFORE),
+        allergy("a1", "そば粉", meta={"lastUpdated": "2026-06-01T09:00:00+09:00"}, **WRONG),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_of_what_was_entered_in_error_many_versions_later_the_latest_says_nothing(
+    city: Callable[..., Town], name: str
+) -> None:
+    said, wrong = FAR[name]
+    for number, order in enumerate(((said, wrong), (wrong, said), (said, wrong, said, wrong))):
+        town = city(f"town{number}")
+        for one in order:
+            assert not take(town, one).refused
+        [item] = seen(town)
+        assert item["data"]["note"] == "entered-in-error"
+        assert not item["data"].get("medications")
+        assert not item["data"].keys() & {"vitals", "condition", "allergies", "original"}
+
+
+def test_what_is_measured_after_what_was_entered_in_error_is_the_latest(city: Callable[..., Town]) -> None:
+    town = city("town")
+    said, wrong = FAR["measurement"]
+    after = observation(id="o2", effectiveDateTime="2026-05-31T09:00:01+09:00")
+    for one in (said, after, wrong):
+        take(town, one)
+    assert [item["data"]["vitals"] for item in seen(town)] == [{"temperature_degC": 37.5}]
+
+
+def test_a_version_after_what_was_entered_in_error_takes_its_place(city: Callable[..., Town]) -> None:
+    """The oldest first: a measurement of the same time that no later version names is the newest that came."""
+    said, wrong = FAR["measurement"]
+    for number, order in enumerate(permutations((wrong, observation(**error(48212))))):
+        town = city(f"town{number}")
+        for one in (said, *order):
+            take(town, one)
+        assert [item["data"].get("vitals") for item in seen(town)] == [{"temperature_degC": 37.5}]
+
+
+def test_a_deletion_many_versions_later_leaves_nothing_in_the_latest(city: Callable[..., Town]) -> None:
+    town = city("town")
+    take(town, observation(**version(3)))
+    gone = {"request": {"method": "DELETE", "url": "Observation/o1"}, "response": {"status": "204", "etag": 'W/"900"'}}
+    history = bundle("history", observation(**version(880)))
+    history["entry"].append(gone)
+    assert not take(town, history).refused
+    assert [item["data"] for item in seen(town)] == [
+        {"note": "entered-in-error", "record": "fhir:Observation/temperature_degC"}
+    ]
+
+
 def test_a_correction_that_arrives_first_holds(city: Callable[..., Town]) -> None:
     values = {1: 47.5, 2: 37.5, 3: 37.6}
     said = [observation(**version(n), valueQuantity={"value": v, "unit": "Cel"}) for n, v in values.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ MAJOR, SWITCHED, LIFTED, CANCELLED, DRILL, OF_TWO = (
         "14-tsunami-of-two-quakes",
     )
 )
+OTHERS = [
+    text
+    for path in sorted(GOLDENS.glob("*.xml"))
+    if "tsunami" not in path.name and "</TargetDateTime>" in (text := path.read_text())
+]
 FUKUSHIMA = {
     "07204": "いわき市",
     "07209": "相馬市",
@@ -186,3 +192,22 @@ def test_a_warning_without_a_forecast_is_refused() -> None:
     with pytest.raises(PayloadError) as caught:
         JMA().translate(re.sub(r"<Item>.*</Item>", "", MAJOR, flags=re.DOTALL).encode())
     assert caught.value.path == "Body/Tsunami/Forecast/Item"
+
+
+def ending(text: str) -> str:
+    """The telegram with an end of its own."""
+    head, target, rest = text.partition("</TargetDateTime>")
+    return f"{head}{target}<ValidDateTime>2026-06-05T09:00:00+09:00</ValidDateTime>{rest}"
+
+
+def test_the_end_of_a_forecast_is_told_and_no_warning_ends_by_itself() -> None:
+    """`ValidDateTime` is of a 津波予報; the hub would end an emergency with it."""
+    assert told(LIFTED)["valid_until"] == datetime(2026, 6, 5, tzinfo=UTC)
+    assert "valid_until" not in told(ending(MAJOR))
+    assert "valid_until" not in told(ending(SWITCHED))
+
+
+def test_no_other_telegram_ends_by_itself() -> None:
+    told = [event for text in OTHERS for event in JMA().translate(ending(text).encode()).events]
+    assert {event.data["hazard"] for event in told} >= {"earthquake", "heavy_rain", "landslide", "flood", "volcano"}
+    assert all("valid_until" not in event.data for event in told)

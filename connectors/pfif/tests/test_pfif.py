@@ -197,12 +197,34 @@ def expired(*notes: str, **changes: Any) -> str:
     return person(*notes, **(dates | changes))
 
 
+def test_a_note_ends_with_its_person_s_record() -> None:
+    record = person(note(), expiry_date="2026-07-02T00:00:00Z")
+    event, endless = only(document(record)), only(document(note()))
+    assert event.data["expires_at"] == datetime(2026, 7, 2, tzinfo=UTC)
+    assert {**event.data, "expires_at": None} == {**endless.data, "expires_at": None}
+    assert "expires_at" not in endless.data
+    assert only(document(note(), record)) == event, "at the top of a payload that knows the record too"
+    assert only(document(note(), record, version=2)) == endless
+    other = person(
+        full_name="太郎", person_record_id="registry.example/person.taro", expiry_date="2026-06-20T00:00:00Z"
+    )
+    assert only(document(note(), other)) == endless
+
+
+def test_a_record_that_is_kept_longer_is_no_conflict() -> None:
+    first, second = (
+        only(document(person(note(), expiry_date=date))) for date in ("2026-07-02T00:00:00Z", "2026-08-01T00:00:00Z")
+    )
+    assert first.id != second.id
+    twice = translated(document(*(person(expiry_date=f"2026-0{month}-01T00:00:00Z") for month in (9, 7, 8)), note()))
+    assert twice.events[0].data["expires_at"] == datetime(2026, 7, 1, tzinfo=UTC), "the earliest"
+
+
 def test_of_a_record_that_has_expired_nothing_is_taken_and_what_was_taken_is_hidden() -> None:
-    taken = only(document(note()))
-    (hidden,) = translated(document(expired(note()))).events
-    assert (hidden.kind, hidden.ref, hidden.data["event"]) == ("fact.retracted", taken.ref, taken.id)
-    (top,) = translated(document(expired(), note())).events
-    assert top == hidden
+    taken = [only(document(note())), only(document(person(note(), expiry_date="2026-07-02T00:00:00Z")))]
+    hidden = translated(document(expired(note()))).events
+    assert [(e.kind, e.ref, e.data["event"]) for e in hidden] == [("fact.retracted", e.ref, e.id) for e in taken]
+    assert translated(document(expired(), note())).events == hidden
 
 
 @pytest.mark.parametrize(
@@ -218,7 +240,7 @@ def test_of_a_record_that_has_expired_nothing_is_taken_and_what_was_taken_is_hid
     ],
 )
 def test_a_record_s_own_dates_say_whether_it_has_expired(changes: dict[str, Any], over: bool) -> None:
-    (event,) = translated(document(expired(note(), **changes))).events
+    event, *_ = translated(document(expired(note(), **changes))).events
     assert (event.kind == "fact.retracted") is over
 
 
@@ -227,7 +249,8 @@ def test_a_feed_s_time_says_it_too_and_before_version_1_3_nothing_expires() -> N
         "<pfif:person>", '<pfif:person xmlns:pfif="http://zesty.ca/pfif/1.4">'
     )
     feed = '<feed xmlns="http://www.w3.org/2005/Atom"><updated>{}</updated><entry>{}</entry></feed>'
-    assert only(feed.format("2026-07-02T00:00:00Z", record)).kind == "fact.retracted"
+    over = translated(feed.format("2026-07-02T00:00:00Z", record)).events
+    assert [event.kind for event in over] == ["fact.retracted"] * 2
     assert only(feed.format("2026-07-01T00:00:00Z", record)).kind == "safety.answered"
     assert only(document(expired(note()), version=2)).kind == "safety.answered"
 
@@ -244,7 +267,13 @@ def test_an_expiry_date_that_cannot_be_read_keeps_the_record_out() -> None:
         ("person/expiry_date", ["registry.example/person.hanako"])
     ]
     mended = found.rejected[0].payload.decode().replace("soon", "2026-07-02T00:00:00Z")
-    assert only(mended) == only(document(note()))
+    assert only(mended) == only(document(person(note(), expiry_date="2026-07-02T00:00:00Z")))
+
+
+def test_a_note_that_is_mended_by_itself_still_ends() -> None:
+    found = translated(document(person(note(source_date="きのう"), expiry_date="2026-07-02T00:00:00Z")))
+    mended = found.rejected[0].payload.decode().replace("きのう", "2026-06-02T00:10:00Z")
+    assert only(mended) == only(document(person(note(), expiry_date="2026-07-02T00:00:00Z")))
 
 
 # Hostile payloads
@@ -402,11 +431,26 @@ def test_a_person_is_named_where_the_name_is_visible_and_may_be_kept_for_a_time(
     root = written(ANSWER, keep_days=7)
     (record,) = root.findall(f"{P}person")
     assert record.findtext(f"{P}full_name") == "会津 花子"
-    assert record.findtext(f"{P}expiry_date") == "2026-06-09T00:02:00Z"
+    assert record.findtext(f"{P}expiry_date") == "2026-06-10T00:00:00Z"
     assert record.findtext(f"{P}entry_date") == "2026-06-02T00:02:00Z"
     assert [n.findtext(f"{P}person_record_id") for n in root.findall(f"{P}note")] == [
         "hub.example/person.taro%2Fa%20b"
     ] * 3
+
+
+def test_what_ends_by_itself_goes_out_with_its_end_or_not_at_all() -> None:
+    named = item("profile.updated", "p1", name="会津 花子")
+    ends = item("safety.answered", "s1", status="safe", expires_at="2026-06-05T12:00:00.500000Z")
+    stays = item("safety.answered", "s2", status="safe", answered_by="民生委員")
+    (record,) = written(answer({"person": "hanako", "items": [named, ends, stays]})).findall(f"{P}person")
+    assert record.findtext(f"{P}expiry_date") == "2026-06-05T12:00:00Z"
+    assert len(record.findall(f"{P}note")) == 2
+    nameless = written(answer({"person": "hanako", "items": [ends, stays]}))
+    assert [one.findtext(f"{P}author_name") for one in nameless.findall(f"{P}note")] == ["民生委員"]
+    assert len(written(answer({"person": "hanako", "items": [ends]}))) == 0
+    late = {**ends, "data": {**ends["data"], "expires_at": "2027-01-01T00:00:00.000000Z"}}
+    (record,) = written(answer({"person": "hanako", "items": [named, late]})).findall(f"{P}person")
+    assert record.findtext(f"{P}expiry_date") == "2026-07-03T00:00:00Z", "no longer than a reader may keep anything"
 
 
 def test_every_record_has_what_pfif_demands_of_it() -> None:
@@ -481,7 +525,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         "grant": "g1",
         "person": "hanako",
         "to": {"recipient": "aizu-city"},
-        "kinds": ["safety.answered"],
+        "kinds": ["safety.answered", "profile.updated"],
         "purposes": ["rescue"],
         "modes": ["normal"],
     }
@@ -498,6 +542,9 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         (result,) = found.intake.take([flat_event(kind, data, f"e{number}")])
         assert result.status == "accepted", result.error
     clock.set(datetime(2026, 6, 3, tzinfo=UTC))
+    profile = {"person": "hanako", "name": "会津 花子"}
+    (result,) = found.intake.take([flat_event("profile.updated", profile, "p1")])
+    assert result.status == "accepted", result.error
     yield found
     found.close()
 
@@ -511,11 +558,38 @@ def test_notes_of_linked_people_go_out_for_who_consents_and_are_hidden_when_they
     assert [done.status for done in import_files(hub, PFIF(OURS), [GOLDENS / "01-notes-1.4.xml"])] == ["accepted"]
     root = etree.fromstring(seen(hub))
     assert {one.findtext(f"{P}person_record_id") for one in root.iter(f"{P}note")} == {"hub.example/person.hanako"}
-    assert root.findtext(f"{P}note/{P}status") == "is_note_author"
+    assert root.findtext(f"{P}person/{P}note/{P}status") == "is_note_author"
 
     assert [done.status for done in import_files(hub, PFIF(OURS), [GOLDENS / "04-expired-1.3.xml"])] == ["accepted"]
     root = etree.fromstring(seen(hub))
-    assert root.findtext(f"{P}note/{P}status") == "information_sought"  # of note.1 the expired record said nothing
+    # of note.1 the expired record said nothing
+    assert root.findtext(f"{P}person/{P}note/{P}status") == "information_sought"
+
+
+def test_a_note_is_gone_on_the_day_its_record_expires_and_comes_back_where_that_is_put_off(
+    hub: Hub, tmp_path: Path
+) -> None:
+    clock = hub.log.clock
+    assert isinstance(clock, SetClock)
+    list(import_files(hub, PFIF(OURS), [GOLDENS / "01-notes-1.4.xml"]))
+    clock.set(datetime(2026, 7, 1, 23, 59, tzinfo=UTC))
+    record = etree.fromstring(seen(hub)).find(f"{P}person")
+    assert record is not None
+    assert record.findtext(f"{P}expiry_date") == "2026-07-02T00:00:00Z"
+
+    clock.set(datetime(2026, 7, 2, tzinfo=UTC))
+    assert len(etree.fromstring(seen(hub))) == 0
+    assert [done.status for done in import_files(hub, PFIF(OURS), [GOLDENS / "05-expired-placeholder-1.4.xml"])] == [
+        "nothing"
+    ]
+
+    longer = tmp_path / "longer.xml"
+    said = (GOLDENS / "01-notes-1.4.xml").read_text()
+    longer.write_text(said.replace("2026-07-02T00:00:00Z", "2026-08-01T00:00:00Z"))
+    assert [done.status for done in import_files(hub, PFIF(OURS), [longer])] == ["accepted"]
+    assert etree.fromstring(seen(hub)).findtext(f"{P}person/{P}expiry_date") == "2026-08-01T00:00:00Z"
+    clock.set(datetime(2026, 8, 1, tzinfo=UTC))
+    assert len(etree.fromstring(seen(hub))) == 0
 
 
 def test_a_retraction_that_comes_first_hides_the_note_that_comes_late(hub: Hub) -> None:

@@ -11,27 +11,42 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from hub.bench.figures import FULL, QUICK, Sizes
 from hub.bench.measures import Bench
 from hub.bench.report import described, load_average, progress, told
+from hub.bench.stage import Urls
+from hub.log.migrations import throwaway
 
 
-def run(*, quick: bool, profile: bool, as_json: bool, sources_only: bool = False, sizes: Sizes | None = None) -> None:
+def run(
+    *,
+    quick: bool,
+    profile: bool,
+    as_json: bool,
+    sources_only: bool = False,
+    database: str | None = None,
+    sizes: Sizes | None = None,
+) -> None:
     """Measure on a temporary hub, and print: the machine, the command, and each figure with its floors.
 
     profile: take each measure once more under the profiler, and say what costs what. sources_only: the connectors
-    alone.
+    alone. database: the URL of a PostgreSQL, where the hub is in schemas that are dropped; without it, an SQLite file.
     """
     sizes = sizes or (QUICK if quick else FULL)
-    flags = {"--quick": quick, "--profile": profile, "--connectors": sources_only}
+    flags = {"--quick": quick, "--profile": profile, "--connectors": sources_only, "--database …": database is not None}
     command = " ".join(["hub bench", *(flag for flag, is_set in flags.items() if is_set)])
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder, progress() as say:
-        machine = described(Path(folder))
-        figures = Bench(Path(folder), sizes, say, profile=profile).run(sources_only=sources_only)
+    with ExitStack() as rooms:
+        folder = Path(rooms.enter_context(tempfile.TemporaryDirectory(prefix="hub-bench-")))
+        say = rooms.enter_context(progress())
+        named = [database or f"sqlite:///{folder / name}.sqlite3" for name in Urls._fields]
+        urls = Urls(*(rooms.enter_context(throwaway(url)) for url in named))
+        machine = described(folder, urls.hub)
+        figures = Bench(folder, urls, sizes, say, profile=profile).run(sources_only=sources_only)
         machine["load_after"] = load_average()
     seconds = time.perf_counter() - begun
     if as_json:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Engine
+from sqlalchemy import URL, Column, LargeBinary, MetaData, Table, func, select
 
 from hub.bench.town import PURPOSE, READER
 from hub.events import LOCATION, Event
-from hub.log.database import open_database
+from hub.log.database import dialect, insert_many, open_database
+from hub.log.recorder import Number, log
 from hub.rules import FactRow
 from hub.schemas import Kind
 
@@ -27,57 +26,50 @@ sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Bare:
-    """The log's rows in a bare table, with the hub's own pragmas; with `keyed`, a random key in a table beside it."""
+    """The log's rows in a bare table of the same database; with `keyed`, a random key in a table beside it."""
 
-    _COLUMNS = "position, recorded_us, subject, identity, identity_version, claim, topic, state, leaf"
+    def __init__(self, url: URL, source: URL, *, keyed: bool) -> None:
+        """source: the hub's log, whose rows are taken over."""
+        metadata = MetaData()
+        columns = [Column(c.name, c.type, primary_key=c.primary_key, autoincrement=False) for c in log.columns]
+        self._log = Table("bare_log", metadata, *columns)
+        digest = Column("digest", LargeBinary, primary_key=True)
+        self._identity = Table("bare_identity", metadata, digest, Column("position", Number), sqlite_with_rowid=False)
+        self._keyed, self._position = keyed, 0
+        self._engine, self._source = open_database(url), open_database(source)
+        self._writers = dialect(self._engine).writing(self._engine)
+        with self._writers.begin() as connection:
+            metadata.create_all(connection)
 
-    def __init__(self, folder: Path, *, keyed: bool) -> None:
-        self._keyed = keyed
-        self._engine: Engine = open_database(folder / f"bare-{keyed}.sqlite3")
-        self._pooled = self._engine.raw_connection()
-        self._raw: sqlite3.Connection = self._pooled.driver_connection  # type: ignore[assignment]
-        self._raw.execute(f"CREATE TABLE log ({self._COLUMNS.replace('position', 'position INTEGER PRIMARY KEY')})")
-        self._raw.execute("CREATE TABLE identity (digest BLOB PRIMARY KEY, position INTEGER) WITHOUT ROWID")
-        self._position = 0
-
-    def follow(self, source: Path, end: int) -> None:
+    def follow(self, end: int) -> None:
         """Take over what the hub's log holds up to `end`, so that both are of one size."""
-        self.insert(self.rows(source, self._position, end), 10_000)
+        self.insert(self.rows(self._position, end), 10_000)
 
-    def end(self, source: Path) -> int:
+    def end(self) -> int:
         """The last position of the hub's log."""
-        reader = sqlite3.connect(source)
-        try:
-            return int(reader.execute("SELECT max(position) FROM log").fetchone()[0])
-        finally:
-            reader.close()
+        with self._source.begin() as connection:
+            return int(connection.execute(select(func.max(log.c.position))).scalar_one())
 
-    def rows(self, source: Path, after: int, end: int = 2**62) -> list[tuple[Any, ...]]:
+    def rows(self, after: int, end: int = 2**62) -> list[tuple[Any, ...]]:
         """Rows of the hub's log, as they stand."""
-        reader = sqlite3.connect(source)
-        try:
-            query = f"SELECT {self._COLUMNS} FROM log WHERE position > ? AND position <= ? ORDER BY position"  # noqa: S608
-            return reader.execute(query, (after, end)).fetchall()
-        finally:
-            reader.close()
+        query = select(log).where(log.c.position > after, log.c.position <= end).order_by(log.c.position)
+        with self._source.begin() as connection:
+            return [tuple(row) for row in connection.execute(query)]
 
     def insert(self, rows: Sequence[tuple[Any, ...]], size: int) -> None:
         """Insert rows, `size` a transaction."""
-        raw = self._raw
         for at in range(0, len(rows), size):
             part = rows[at : at + size]
-            raw.execute("BEGIN IMMEDIATE")
-            raw.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", part)
-            if self._keyed:
-                keys = sorted((row[3], row[0]) for row in part)
-                raw.executemany("INSERT INTO identity VALUES (?, ?)", keys)
-            raw.execute("COMMIT")
+            with self._writers.begin() as connection:
+                insert_many(connection, self._log, part)
+                if self._keyed:
+                    insert_many(connection, self._identity, sorted((row[3], row[0]) for row in part))
         self._position = rows[-1][0] if rows else self._position
 
     def close(self) -> None:
-        """Close the database."""
-        self._pooled.close()
+        """Close the databases."""
         self._engine.dispose()
+        self._source.dispose()
 
 
 class Sealed:

@@ -64,10 +64,10 @@ class Doors:
         self._lines: list[Line | Stream] = []
         self._rows: list[tuple[int, Row]] = []
         self._environment = {n: v for n, v in os.environ.items() if not n.startswith("HUB_")}
-        key = stage.path.with_name("bench.key")
+        key = stage.folder / "bench.key"
         key.write_text("00" * 32)
-        self._environment["HUB_MASTER_KEY_FILE"] = str(key)
-        issuer, now = LocalIssuer(stage.path.with_name("local-issuer.key")), time.time()
+        self._environment |= {"HUB_MASTER_KEY_FILE": str(key), "HUB_FOLDER": str(stage.folder)}
+        issuer, now = LocalIssuer(stage.folder / "local-issuer.key"), time.time()
         self._service, self._source, self._citizen = (
             issuer.token(claims_of(said), now=now, lifetime_s=LONGEST_S)
             for said in (f"service:{READER}", f"source:{_SOURCE}", f"citizen:{name_of(0)}")
@@ -76,7 +76,7 @@ class Doors:
     def run(self) -> None:
         """Every measure over HTTP."""
         clock = WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-        hub = Hub.open(f"sqlite:///{self._stage.path}", clock, master=bytes(32))
+        hub = Hub.open(self._stage.url, clock, master=bytes(32))
         hub.log.entries.accept_clock()
         hub.close()
         try:
@@ -105,8 +105,7 @@ class Doors:
 
     @contextmanager
     def _serving(self, workers: int, floor: Server, load: Load, start: Sequence[str] = _START) -> Iterator[Server]:
-        url = f"sqlite:///{self._stage.path}"
-        command = [*start, "serve", "--port", "0", "--database", url, "--workers", str(workers)]
+        command = [*start, "serve", "--port", "0", "--database", self._stage.url, "--workers", str(workers)]
         with started(command, self._environment) as server:
             self._stage.ours = lambda: server.cpu_s() + floor.cpu_s() + cpu_of(load.pid)
             self._wait(self._ready(server.port))
@@ -127,7 +126,7 @@ class Doors:
 
     def _profile(self, server: Server) -> None:
         """Every row of one worker once more, on a server whose threads are profiled."""
-        file = self._stage.path.with_name("spent")
+        file = self._stage.folder / "spent"
         self._wait(self._grant_first(self._line(server.port)))  # what was revoked last is wanted again
         for number, row in self._rows:
             figure = self._stage.figures[number]
@@ -217,12 +216,12 @@ class Doors:
 
     def _rows_alone(self, count: int) -> Trial:
         """The rows that the last round wrote, in a bare table, a commit each."""
-        bare, path = self._stage.bare[True], self._stage.path
+        bare = self._stage.bare[True]
 
         def prepare() -> Act:
-            end = bare.end(path)
-            bare.follow(path, end - count)
-            rows = bare.rows(path, end - count, end)
+            end = bare.end()
+            bare.follow(end - count)
+            rows = bare.rows(end - count, end)
             return lambda: bare.insert(rows, 1)
 
         return prepare

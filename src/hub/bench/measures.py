@@ -180,8 +180,8 @@ class Bench(Stage):
 
         def floor(keyed: bool) -> Trial:
             def prepare() -> Act:
-                self.bare[keyed].follow(self.path, start)
-                rows = self.bare[keyed].rows(self.path, start)
+                self.bare[keyed].follow(start)
+                rows = self.bare[keyed].rows(start)
                 return lambda: self.bare[keyed].insert(rows, size)
 
             return prepare
@@ -397,7 +397,7 @@ class Bench(Stage):
 
     def _restart(self) -> None:
         """Kill a hub while it appends, and time a new process up to its first answer."""
-        url, persons = f"sqlite:///{self.path}", self.sizes.persons
+        url, persons = self.url, self.sizes.persons
         aim = Aim(text="under 2 s, nothing acknowledged lost", value=2.0)
         position = 0
 

@@ -16,26 +16,39 @@ from typing import Any
 from rich.console import Console
 
 from hub.bench.figures import Figure, Sizes
+from hub.log.database import open_database, parse_url
 
 
 def load_average() -> list[float]:
     return [round(number, 2) for number in os.getloadavg()]
 
 
-def described(folder: Path) -> dict[str, Any]:
+def described(folder: Path, url: str) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        "database": _database(url),
         "sqlalchemy": version("sqlalchemy"),
         "cryptography": version("cryptography"),
         "kernel": f"{platform.system()} {platform.release()}",
         "filesystem": _filesystem(folder),
         "load_before": load_average(),
     }
+
+
+def _database(url: str) -> str:
+    at = parse_url(url)
+    if at.get_backend_name() == "sqlite":
+        return f"SQLite {sqlite3.sqlite_version}"
+    engine = open_database(at)
+    with engine.begin() as connection:
+        said = connection.exec_driver_sql("SHOW server_version").scalar_one()
+        fsync = connection.exec_driver_sql("SHOW fsync").scalar_one()
+    engine.dispose()
+    return f"PostgreSQL {said} (fsync {fsync})"
 
 
 def _cpu() -> str:
@@ -87,7 +100,7 @@ def told(
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
     yield f"{machine['kernel']}, {machine['filesystem']}"
     yield (
-        f"Python {machine['python']}, SQLite {machine['sqlite']}, SQLAlchemy {machine['sqlalchemy']}, "
+        f"Python {machine['python']}, {machine['database']}, SQLAlchemy {machine['sqlalchemy']}, "
         f"cryptography {machine['cryptography']}"
     )
     yield f"load average before {before}, after {after}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from hub.bench.figures import (
@@ -44,18 +44,30 @@ from hub.events import LOCATION, Event
 from hub.hub import Hub
 from hub.intake import Result
 from hub.log.clock import SetClock
+from hub.log.database import parse_url
+
+
+class Urls(NamedTuple):
+    """Where the temporary hub is, and the bare tables beside which it is measured."""
+
+    hub: str
+    bare: str
+    keyed: str
 
 
 class Stage:
     """One temporary hub; `figures` fill in the order in which they are taken."""
 
-    def __init__(self, folder: Path, sizes: Sizes, say: Callable[[str], None], *, profile: bool) -> None:
-        self._folder, self.sizes, self.say, self.profile = folder, sizes, say, profile
-        self.path = folder / "hub.sqlite3"
+    def __init__(self, folder: Path, urls: Urls, sizes: Sizes, say: Callable[[str], None], *, profile: bool) -> None:
+        self.folder, self.url, self.sizes, self.say, self.profile = folder, urls.hub, sizes, say, profile
         self._clock = SetClock(TIME)
         self._random = random.Random(1)  # noqa: S311 -- the same city in every run
         self._hub = self._open()
-        self.bare = {False: Bare(folder, keyed=False), True: Bare(folder, keyed=True)}
+        source = parse_url(urls.hub)
+        self.bare = {
+            False: Bare(parse_url(urls.bare), source, keyed=False),
+            True: Bare(parse_url(urls.keyed), source, keyed=True),
+        }
         self._emergencies, self._standing = 0, ""
         self.figures: list[Figure] = []
         self.ours: Callable[[], float] = lambda: 0.0
@@ -128,7 +140,7 @@ class Stage:
     # The city.
 
     def _open(self) -> Hub:
-        return Hub.open(f"sqlite:///{self.path}", self._clock, master=bytes(32))
+        return Hub.open(self.url, self._clock, master=bytes(32))
 
     def _reopen(self) -> None:
         """A hub that holds nothing in memory, as after a start."""
@@ -179,7 +191,7 @@ class Stage:
         """Writes that are durable one by one: what no commit can do without."""
 
         def act() -> None:
-            with open(self._folder / "synced", "wb", buffering=0) as file:
+            with open(self.folder / "synced", "wb", buffering=0) as file:
                 for _ in range(count):
                     file.write(PAGE)
                     sync(file.fileno())

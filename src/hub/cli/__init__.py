@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import backups, sources
+from hub.cli import backups, databases, quarantine, schemas, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -52,10 +52,13 @@ app = typer.Typer(
 clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
 app.add_typer(clock_app, name="clock")
 app.add_typer(sources.connectors_app, name="connectors")
+app.command("migrate")(databases.migrate)
 app.command("poll")(sources.poll)
 app.add_typer(sources.forward_app, name="forward")
 app.command("backup")(backups.backup)
 app.command("restore")(backups.restore)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(schemas.schemas_app, name="schemas")
 
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
@@ -101,9 +104,9 @@ class _Gating:
     @property
     def local_key(self) -> Path:
         """Where the local issuer's key stands: beside the database."""
-        from hub.log.database import parse_url
+        from hub.cli.opening import place_of
 
-        return Path(parse_url(self.url).database or "").with_name("local-issuer.key")
+        return place_of(self.url).folder / "local-issuer.key"
 
     def identity(self) -> Identity:
         """Who is believed. Raises Misuse where the file does not say it well."""
@@ -473,14 +476,19 @@ def rebuild(database: Database = None) -> None:
 @app.command()
 def scenario(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files (YAML).")],
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="URL", help="On this PostgreSQL, in schemas that are dropped.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play scenario files: the rules by example, or a what-if of your own."""
-    from hub.scenario import play
+    from functools import partial
+
+    from hub.scenario import World, play
 
     played, different = 0, []
     for path in paths:
-        for title, found in play(path):
+        for title, found in play(path, partial(World.fresh, database)):
             played += 1
             different += found
             for difference in found if not as_json else ():
@@ -609,9 +617,12 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: a look, not a figure.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say what costs what.")] = False,
     connectors: Annotated[bool, typer.Option("--connectors", help="The connectors alone.")] = False,
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="URL", help="On this PostgreSQL, in schemas that are dropped.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure this machine, each figure beside its floor."""
     from hub.bench import run
 
-    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors)
+    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors, database=database)

@@ -81,7 +81,7 @@ def restore(
             _checked(manifest, as_json)
         return
     plugins = connectors(opening.connectors_file)
-    at = Databases(opening.url)
+    at = Databases(opening.url, opening.keys_url)
     done = restore_backup(at, master, log=folder, keys=keys, erase_missing=erase_missing, plugins=plugins)
     if as_json:
         root = done.verified.root.hex()
@@ -105,9 +105,8 @@ def _checked(manifest: Manifest, as_json: bool) -> None:
 def _master(opening: Opening) -> bytes:
     """The master key, which no backup holds and a restore never makes."""
     from hub.errors import Misuse
-    from hub.log.database import parse_url
 
-    beside = Path(parse_url(opening.url).database or "").with_name("master.key")
+    beside = Path(opening.folder or ".") / "master.key"
     path = Path(opening.master_file or beside)
     if not path.exists():
         raise Misuse(f"the master key is in no backup: put {path.name} beside the database, or name it in {MASTER_KEY}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +19,14 @@ import typer
 if TYPE_CHECKING:
     from hub.hub import Hub
     from hub.log.clock import Clock
+    from hub.log.database import Place
     from hub.plugins import Plugins
 
 DATABASE = "HUB_DATABASE_URL"
+KEYS_DATABASE = "HUB_KEYS_DATABASE_URL"
+DATABASE_SECRET = "HUB_DATABASE_PASSWORD_FILE"  # noqa: S105 -- the setting's name
+KEYS_SECRET = "HUB_KEYS_DATABASE_PASSWORD_FILE"  # noqa: S105
+FOLDER = "HUB_FOLDER"
 MASTER_KEY = "HUB_MASTER_KEY_FILE"
 POLICY = "HUB_HAZARD_POLICY"
 IDENTITY = "HUB_IDENTITY"
@@ -85,16 +91,17 @@ def _policy(path: str | None) -> Any:
 
 
 def _retention(path: str | None) -> Any:
+    """What gives the retention policy, once the kinds are known: connectors bring some."""
     from hub import retention
     from hub.errors import Misuse
-    from hub.schemas import packaged
 
     if path is None:
         return None
     try:
-        return retention.load(Path(path).read_bytes(), packaged())
+        text = Path(path).read_bytes()
     except OSError:
         raise Misuse(f"{RETENTION} names no file that can be read") from None
+    return partial(retention.load, text)
 
 
 def connectors(path: str | None = None) -> Plugins:
@@ -109,6 +116,8 @@ class Opening:
     """How a hub is opened; a fresh process can be handed it."""
 
     url: str
+    keys_url: str | None = None
+    folder: str | None = None
     master_file: str | None = None
     policy_file: str | None = None
     retention_file: str | None = None
@@ -122,7 +131,14 @@ class Opening:
         master, policy = _key_file(self.master_file), _policy(self.policy_file)
         keeps, plugins = _retention(self.retention_file), connectors(self.connectors_file)
         clock = clock or WatchedClock(lambda: datetime.now(UTC), time.monotonic)
-        options: dict[str, Any] = {"master": master, "policy": policy, "retention_policy": keeps, "plugins": plugins}
+        options: dict[str, Any] = {
+            "keys_url": self.keys_url,
+            "folder": None if self.folder is None else Path(self.folder),
+            "master": master,
+            "policy": policy,
+            "retention_policy": keeps,
+            "plugins": plugins,
+        }
         hub = Hub.open(self.url, clock, **options)
         if hub.simulated and not isinstance(clock, SetClock):
             with hub.log.entries.snapshot() as (_, end):
@@ -134,12 +150,42 @@ class Opening:
 
 def to_open(database: str | None, *, create: bool) -> Opening:
     from hub.errors import Misuse
+
+    at = place_of(database)
+    master = os.environ.get(MASTER_KEY)
+    if not create and at.file is not None and not at.file.exists():
+        raise Misuse("there is no database yet; run: hub init")
+    if at.file is None and master is None and not (at.folder / "master.key").exists():
+        raise Misuse(f"{MASTER_KEY} has to name the file of the master key: every machine needs the same one")
+    urls = [url.render_as_string(hide_password=False) for url in (at.log, at.keys)]
+    return Opening(
+        urls[0], urls[1], str(at.folder), master, *(os.environ.get(name) for name in (POLICY, RETENTION, CONNECTORS))
+    )
+
+
+def place_of(database: str | None) -> Place:
+    """Where the hub is that the command line and the environment name."""
+    from hub.log.database import place
+
+    log = _with_password(database or DEFAULT_DATABASE, DATABASE_SECRET)
+    keys = os.environ.get(KEYS_DATABASE)
+    folder = Path(os.environ.get(FOLDER, "hub-data"))
+    return place(log, None if keys is None else _with_password(keys, KEYS_SECRET), folder)
+
+
+def _with_password(url: str, setting: str) -> str:
+    """A URL with the password that stands in the file which a setting names."""
+    from hub.errors import Misuse
     from hub.log.database import parse_url
 
-    url = database or DEFAULT_DATABASE
-    if not create and not Path(parse_url(url).database or "").exists():
-        raise Misuse("there is no database yet; run: hub init")
-    return Opening(url, *(os.environ.get(name) for name in (MASTER_KEY, POLICY, RETENTION, CONNECTORS)))
+    path = os.environ.get(setting)
+    if path is None:
+        return url
+    try:
+        password = Path(path).read_text().strip()
+    except (OSError, ValueError):
+        raise Misuse(f"{setting} names no file that can be read") from None
+    return parse_url(url).set(password=password).render_as_string(hide_password=False)
 
 
 @contextmanager

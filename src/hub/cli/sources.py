@@ -122,6 +122,10 @@ def poll(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Else all that have a url.")] = None,
     database: Database = None,
     once: Annotated[bool, typer.Option("--once", help="One round each, then end; status 1 where one fails.")] = False,
+    from_start: Annotated[
+        bool,
+        typer.Option("--from-start", help="Ask nobody now: forget where these go on, so that all of it comes again."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ask the sources that are polled, each going on where it was, until SIGTERM or Ctrl+C."""
@@ -136,6 +140,14 @@ def poll(
         if unknown or not wanted:
             which = f"{unknown[0]} cannot be polled" if unknown else "nothing is polled"
             raise Misuse(f"{which}: it takes a connector with `poll`, and its url in HUB_CONNECTORS")
+
+        if from_start:
+            if not names or once:
+                raise Misuse("--from-start takes the names of sources, and no --once")
+            for name in names:
+                hub.polling.forget(name)
+                say(f"{name}: its next poll reads all again")
+            return
 
         def told(done: Round) -> None:
             _say_round(done, as_json)

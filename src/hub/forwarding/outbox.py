@@ -36,7 +36,7 @@ from sqlalchemy import (
 from hub.connector.json import written
 from hub.errors import Busy, Misuse
 from hub.events import CONTROLS, EPOCH, LOCATION, Event, micros
-from hub.log.database import WRITER, create_missing, open_database
+from hub.log.database import dialect, file_url, open_database
 from hub.log.recorder import Number
 
 MOST_EVENTS = 1_000_000
@@ -111,12 +111,13 @@ class Outbox:
         self._path, self._most = path, most
         before = os.umask(0o077)
         try:
-            self._engine = open_database(path)
-            with self._engine.begin() as connection:
-                create_missing(connection, metadata)
+            self._engine = open_database(file_url(path), "outbox")
+            offers = dialect(self._engine)
+            self._writers = offers.writing(self._engine)
+            with self._writers.begin() as connection:
+                offers.create(connection, metadata, "outbox")
         finally:
             os.umask(before)
-        self._writers = self._engine.execution_options(**WRITER)
         self._lock: Any = None
 
     def close(self) -> None:

@@ -1,174 +1,189 @@
-"""The databases: how they are opened, and what makes an acknowledged commit durable.
+"""The databases: where a hub's log and keys are, how they are opened, and what every dialect has to offer.
 
-SQLite runs in WAL with `synchronous=FULL`; a writer begins with `BEGIN IMMEDIATE`, a reader sees one
-snapshot. What is deleted is overwritten (`secure_delete`).
+SQLite in files is the default; PostgreSQL is for a city that outgrows one machine. What differs between
+them is here and in `sqlite` and `postgres`, and nowhere else.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    ExceptionContext,
-    MetaData,
-    Table,
-    create_engine,
-    event,
-    insert,
-    make_url,
-)
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, MetaData, Table, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
-from hub.errors import Busy, HubError, Misuse, Tampered
+from hub.errors import HubError, Misuse
 
-WRITER = {"hub_writer": True}
-"""Execution options of a connection that will write."""
+DAMAGED = "the database is damaged; restore it from a backup, or ask who changed it"
 
-DAMAGED = "the database file is damaged; restore it from a backup, or ask who changed it"
+Role = Literal["log", "keys", "outbox"]
+"""What a database is for: the log with its views, the keys, or (at a source's side, SQLite) what waits to be sent."""
 
-_BUSY_MS = 60_000
-_SQLITE = sqlite.dialect()
-_MEANINGS = {
-    sqlite3.SQLITE_CORRUPT: Tampered(DAMAGED),
-    sqlite3.SQLITE_NOTADB: Tampered("the file is no database, or is damaged; restore it from a backup"),
-    sqlite3.SQLITE_CANTOPEN: Misuse("the database cannot be opened: --database has to name a file, in a folder"),
-    sqlite3.SQLITE_READONLY: Misuse("the database cannot be written to"),
-    sqlite3.SQLITE_BUSY: Busy("another process holds the database; try again"),
-}
-_ALTERED = ("Could not decode", "no such column", "no such table", "table ", "unsupported", "attached databases")
+SCHEMA = "hub"
+"""The schema of a log in PostgreSQL, where its URL names none; its keys are in one with `_keys` behind its name."""
+
+
+class Beside(NamedTuple):
+    """A reading snapshot beside empty copies of tables: the schema of the copies, and that of the tables themselves.
+
+    A name without a schema means the copy where there is one, else the table itself.
+    """
+
+    connection: Connection
+    copies: str
+    kept: str
+
+
+class Dialect(Protocol):
+    """What the hub asks of a database beyond what SQLAlchemy makes alike."""
+
+    name: str
+
+    def open(self, url: URL, role: Role, *, durable: bool) -> Engine:
+        """An engine; durable: False only for a database that is thrown away."""
+
+    def reading(self, engine: Engine) -> Engine:
+        """The same engine for transactions that see one snapshot and write nothing."""
+
+    def writing(self, engine: Engine) -> Engine:
+        """The same engine for transactions that write."""
+
+    def turn(self, engine: Engine) -> AbstractContextManager[object]:
+        """What this process waits for before it locks the head; threads may share it."""
+
+    def claim(self, connection: Connection) -> None:
+        """Wait until no other process changes the form of this database; until the transaction ends."""
+
+    def create(self, connection: Connection, metadata: MetaData, role: Role) -> None:
+        """Create the tables that are missing, and what `guard` puts in place."""
+
+    def guard(self, connection: Connection, role: Role) -> None:
+        """Put the triggers in place that keep a log append-only, as they are in this release."""
+
+    def insert_many(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows whose values stand in the order of the table's columns and are the driver's own types.
+
+        SQLAlchemy's handling of each parameter is left out, which doubles the speed.
+        """
+
+    def insert_missing(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert those rows whose primary key nobody has taken, by whichever process; the others stay as they are."""
+
+    def among(self, connection: Connection, table: Table, key: str, wanted: Sequence[bytes]) -> Iterator[Any]:
+        """The rows of `table` whose `key` is one of `wanted`."""
+
+    def beside(self, engine: Engine, tables: Sequence[Table]) -> AbstractContextManager[Beside]:
+        """A reading snapshot beside empty copies of `tables`, which go with it."""
+
+    def check(self, connection: Connection, role: Role) -> None:
+        """The database's own look at its pages and indexes, and ours at the triggers. Raises Tampered."""
+
+    def meaning(self, error: BaseException) -> HubError | None:
+        """An error of the driver in the hub's words; None for a fault of the hub's own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a hub is. folder: for what stands in files beside the databases."""
+
+    log: URL
+    keys: URL
+    folder: Path
+
+    @property
+    def file(self) -> Path | None:
+        """The file of the log; None where it is on a server."""
+        return Path(self.log.database or "") if self.log.get_backend_name() == "sqlite" else None
+
+
+def place(url: str, keys: str | None = None, folder: Path = Path("hub-data")) -> Place:
+    """Where a hub is by the URL of its log, and that of its keys; without it, the keys are beside the log.
+
+    folder: for what stands in files, where the log is on a server. Raises Misuse.
+    """
+    log = parse_url(url)
+    if log.get_backend_name() == "sqlite":
+        path = Path(log.database or "")
+        beside = file_url(path.with_name(path.stem + ".keys" + path.suffix))
+        return Place(log=log, keys=beside if keys is None else parse_url(keys), folder=path.parent)
+    if keys is not None:
+        return Place(log=log, keys=parse_url(keys), folder=folder)
+    schema = str(log.query.get("schema", SCHEMA))
+    return Place(log=log, keys=log.update_query_dict({"schema": f"{schema}_keys"}), folder=folder)
 
 
 def parse_url(url: str) -> URL:
-    """The database that `url` names. Raises Misuse where it is none that this hub runs on."""
+    """The database that `url` names. Raises Misuse where it is none that the hub runs on."""
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise Misuse("--database is no URL; for a file write sqlite:///path/to/hub.sqlite3") from None
-    if parsed.get_backend_name() != "sqlite" or parsed.host or parsed.database in (None, "", ":memory:"):
-        raise Misuse("this release keeps its log in an SQLite file: sqlite:///path/to/hub.sqlite3")
-    return parsed
+        raise Misuse(
+            "the database's URL is none; write sqlite:///path/to/hub.sqlite3 or postgresql://user@host/name"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and not parsed.host and parsed.database not in (None, "", ":memory:"):
+        return parsed
+    if backend == "postgresql":
+        return _postgresql(parsed)
+    raise Misuse(
+        "the hub keeps its log in an SQLite file (sqlite:///path/to/hub.sqlite3) "
+        "or in PostgreSQL (postgresql://user@host/name)"
+    )
 
 
-def open_database(path: Path, *, journal: str = "WAL", durable: bool = True) -> Engine:
-    """The engine of an SQLite file, which is created where it is missing.
+def _postgresql(url: URL) -> URL:
+    schema = url.query.get("schema", SCHEMA)
+    if not isinstance(schema, str) or not schema.isidentifier() or not schema.isascii() or schema != schema.lower():
+        raise Misuse("the database's URL: schema has to be one name in small letters")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def dialect(of: Engine | Connection | URL) -> Dialect:
+    """What the database of an engine, a connection or a URL offers."""
+    from hub.log.postgres import POSTGRES
+    from hub.log.sqlite import SQLITE
+
+    name = of.get_backend_name() if isinstance(of, URL) else of.dialect.name
+    return POSTGRES if name == "postgresql" else SQLITE
+
+
+def file_url(path: Path) -> URL:
+    """The URL of an SQLite file."""
+    return URL.create("sqlite", database=str(path))
+
+
+def open_database(url: URL, role: Role = "log", *, durable: bool = True) -> Engine:
+    """The engine of a database. An SQLite file is created where it is missing.
 
     durable: False only for a database that is thrown away, since a loss of power may cost it what it acknowledged.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        raise Misuse("the database cannot be opened: its folder cannot be made") from None
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False},
-        hide_parameters=True,
-        pool_size=64,
-        max_overflow=64,
-    )
-
-    def connected(raw: Any, _record: Any) -> None:
-        raw.isolation_level = None
-        try:
-            for pragma in (
-                f"journal_mode={journal}",
-                f"synchronous={'FULL' if durable else 'OFF'}",
-                f"busy_timeout={_BUSY_MS}",
-                "secure_delete=ON",
-                "recursive_triggers=ON",
-                "foreign_keys=ON",
-                "temp_store=MEMORY",
-                "cache_size=-65536",
-            ):
-                raw.execute(f"PRAGMA {pragma}")
-        except UnicodeDecodeError:  # a message that quotes damaged bytes is no UTF-8 itself
-            raise Tampered(DAMAGED) from None
-
-    def begun(connection: Connection) -> None:
-        writer = connection.get_execution_options().get("hub_writer")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begun)
-    event.listen(engine, "handle_error", _failed)
+    offers = dialect(url)
+    engine = offers.open(url, role, durable=durable)
+    told(engine, offers)
     return engine
 
 
-def _failed(context: ExceptionContext) -> None:
-    """Say an error of the database in the hub's words; what is a fault of the hub's own stays as it is."""
-    meaning = _meaning(context.original_exception)
-    if meaning is not None:
-        raise meaning from None
+def told(engine: Engine, offers: Dialect) -> None:
+    """Have errors of the database said in the hub's words; what is a fault of the hub's own stays as it is."""
 
+    def failed(context: ExceptionContext) -> None:
+        meaning = offers.meaning(context.original_exception)
+        if meaning is not None:
+            raise meaning from None
 
-def _meaning(error: BaseException) -> HubError | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _MEANINGS:
-        said = _MEANINGS[code & 0xFF]
-        return type(said)(*said.args)
-    altered = isinstance(error, sqlite3.OperationalError) and str(error).startswith(_ALTERED)
-    return Tampered(DAMAGED) if altered or isinstance(error, UnicodeDecodeError) else None
-
-
-def create_missing(connection: Connection, metadata: MetaData) -> None:
-    """Create the tables and indexes that are missing."""
-    for table in metadata.sorted_tables:
-        for statement in _creating(table):
-            connection.exec_driver_sql(statement)
-
-
-@cache
-def _creating(table: Table) -> Sequence[str]:
-    """What creates a table and its indexes, compiled once: an engine keeps no DDL."""
-    ddl: list[ExecutableDDLElement] = [CreateTable(table, if_not_exists=True)]
-    ddl += [CreateIndex(index, if_not_exists=True) for index in table.indexes]
-    return [str(one.compile(dialect=_SQLITE)) for one in ddl]
+    event.listen(engine, "handle_error", failed)
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows whose values stand in the order of the table's columns and are the driver's own types.
-
-    The statement is SQLAlchemy's; its handling of each parameter is left out, which doubles the speed.
-    """
+    """Insert rows whose values stand in the order of the table's columns and are the driver's own types."""
     if rows:
-        connection.exec_driver_sql(_insert(table), list(rows))
+        dialect(connection).insert_many(connection, table, rows)
 
 
-@cache
-def _insert(table: Table) -> str:
-    return str(insert(table).compile(dialect=_SQLITE, column_keys=list(table.columns.keys())))
-
-
-@contextmanager
-def beside_memory(engine: Engine, tables: Sequence[Table]) -> Iterator[Connection]:
-    """A reading snapshot of the database, attached as `hub`, beside empty copies of `tables` in memory (`main`).
-
-    A name without a schema means the copy where there is one, else the database itself.
-    """
-    memory = create_engine("sqlite://")
-
-    def connected(raw: Any, _record: Any) -> None:
-        raw.isolation_level = None
-        raw.execute("ATTACH DATABASE ? AS hub", (str(engine.url.database),))
-
-    event.listen(memory, "connect", connected)
-    event.listen(memory, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    event.listen(memory, "handle_error", _failed)
-    try:
-        with memory.connect() as connection:
-            for table in tables:
-                for statement in _creating(table):
-                    connection.exec_driver_sql(statement)
-            yield connection
-            connection.rollback()
-    finally:
-        memory.dispose()
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert those rows whose primary key nobody has taken; the others stay as they are."""
+    if rows:
+        dialect(connection).insert_missing(connection, table, rows)

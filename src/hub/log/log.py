@@ -6,7 +6,7 @@ the topic is `<kind>.<version>`, the originator an event's identity (source + id
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -26,11 +26,13 @@ from hub.errors import PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Ordinal, Position
 from hub.log import recorder, sealing
 from hub.log.clock import Clock
+from hub.log.kept import Kept, changed
 from hub.log.recorder import NO_CLAIM, Append, Recorder
 from hub.log.sealing import CITY, Ended, Gone, Keyring
 from hub.schemas import Kind, Schemas
 
 _ENVELOPE = "entry"
+_NO_SCHEMA = "there is no schema of {topic} here: install the connector that brings it, or restore what was kept of it"
 
 RESTORING = "restoring"
 """The setting of a database that a restore has not finished: no hub opens it."""
@@ -77,9 +79,14 @@ class Log(Application[UUID]):
     name = "hub"
 
     def __init__(self, engine: Engine, keyring: Keyring, schemas: Schemas, clock: Clock) -> None:
-        self.engine, self.keyring, self.schemas, self.clock = engine, keyring, schemas, clock
+        self.engine, self.keyring, self.clock = engine, keyring, clock
         self.entries = Recorder(engine, clock)
-        self.entries.create_tables()
+        self.kept = Kept(self.entries, keyring)
+        self._installed = schemas
+        self._changed: Set[str] = frozenset()
+        self.schemas = schemas
+        """The schemas that are installed and, for reading alone, those that are kept."""
+        self.learn()
         self._envelope = schemas.kind(_ENVELOPE)
         super().__init__()
 
@@ -133,6 +140,24 @@ class Log(Application[UUID]):
             subject=Ordinal(subject) if subject != CITY else None,
             event=event,
         )
+
+    def learn(self) -> None:
+        """Read by what is kept now: another process may have kept more."""
+        files = self.kept.files()
+        self._changed = files.changed
+        self.schemas = self._installed.reading(files.whole)
+
+    def decode(self, topic: str, encoded: bytes) -> dict[str, Any]:
+        """The record of `topic`. Raises Tampered where no schema of it is here, PayloadError where it does not fit."""
+        try:
+            return self.schemas.decode(topic, encoded)
+        except KeyError:
+            if self.schemas.knows(topic):
+                raise
+        self.learn()
+        if not self.schemas.knows(topic):
+            raise changed(topic) if topic in self._changed else Tampered(_NO_SCHEMA.format(topic=topic))
+        return self.schemas.decode(topic, encoded)
 
     def recorded_at(self, connection: Connection, position: int) -> datetime | None:
         """When the entry at `position` was recorded; None where there is none."""
@@ -199,7 +224,7 @@ class Log(Application[UUID]):
         try:
             plaintext = self.keyring.open(about, state, kind=kind, bound_to=_bound(topic, identity, about))
             said = self._envelope.decode(plaintext)
-            data = self.schemas.decode(topic, said["data"])
+            data = self.decode(topic, said["data"])
         except Gone as gone:
             reason: Reason = "retention ended" if isinstance(gone, Ended) else "erased"
             return Closed(Position(position), recorded_at, kind, subject, claim, reason)

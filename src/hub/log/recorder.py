@@ -8,14 +8,11 @@ their own, which is derivable from the log.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -38,18 +35,16 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    insert,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
-from sqlalchemy.exc import OperationalError
 
-from hub.errors import Busy, Tampered
+from hub.errors import Tampered
 from hub.events import EPOCH, micros
 from hub.log import merkle, sealing
 from hub.log.clock import Clock
-from hub.log.database import WRITER, create_missing, insert_many
+from hub.log.database import dialect, insert_many, insert_missing
 
 Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -100,35 +95,15 @@ setting = Table(
     Column("value", String, nullable=False),
 )
 
-_GUARDS = [
-    f"CREATE TRIGGER IF NOT EXISTS {table}_{verb} BEFORE {verb.upper()} ON {table} "
-    f"BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
-    for table in ("log", "identity", "chunk")
-    for verb in ("update", "delete")
-] + [
-    "CREATE TRIGGER IF NOT EXISTS log_insert BEFORE INSERT ON log "
-    "WHEN NEW.position <> (SELECT coalesce(max(position), 0) + 1 FROM log) "
-    "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
-    "CREATE TRIGGER IF NOT EXISTS head_delete BEFORE DELETE ON head "
-    "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
-    "CREATE TRIGGER IF NOT EXISTS head_update BEFORE UPDATE ON head WHEN NEW.position < OLD.position "
-    "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END",
-]
-
-
-def guards() -> set[str]:
-    """The triggers that keep the log append-only, as the database holds them."""
-    return {guard.replace(" IF NOT EXISTS", "") for guard in _GUARDS}
-
-
 NO_CLAIM = b""
 _CLAIM_VERSION = 0
 _CLOCK_ACCEPTED = "clock_accepted"
+_NO_HEAD = "the log has lost its head"
 
 
 # Made once: building a statement costs more than running it.
-_LOCK_HEAD = (
-    update(head).where(head.c.id == 1).values(id=1).returning(head.c.position, head.c.recorded_us, head.c.frontier)
+_LOCK_HEAD = (  # SQLite's writer holds the whole database already
+    select(head.c.position, head.c.recorded_us, head.c.frontier).where(head.c.id == 1).with_for_update()
 )
 _MOVE_HEAD = (
     update(head)
@@ -136,6 +111,11 @@ _MOVE_HEAD = (
     .values(position=bindparam("position"), recorded_us=bindparam("recorded_us"), frontier=bindparam("frontier"))
 )
 _ACCEPTED = select(setting.c.value).where(setting.c.name == _CLOCK_ACCEPTED)
+
+
+def begin(connection: Connection) -> None:
+    """Write the head of an empty log."""
+    insert_missing(connection, head, [{"id": 1, "position": 0, "recorded_us": 0, "frontier": b""}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,56 +191,15 @@ class Append:
         self.connection.execute(_MOVE_HEAD, values)
 
 
-class Turn:
-    """The turn to write: of one thread of this process, and of one process.
-
-    SQLite has a process that finds the database locked sleep and ask again, for up to 100 ms; a lock on a
-    file wakes the next one at once. The system releases it when a process dies.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        self._file: int | None = None
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        try:
-            if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._lock.release()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
 class Recorder(ApplicationRecorder):
     """The log's tables on one engine. Threads may share it."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self.engine, self.clock = engine, clock
-        self._writers = engine.execution_options(**WRITER)
-        self._turn = Turn(Path(f"{engine.url.database}.turn"))
+        offers = dialect(engine)
+        self._offers, self._writers, self._readers = offers, offers.writing(engine), offers.reading(engine)
+        self._turn = offers.turn(engine)
         self._listeners: set[threading.Event] = set()
-
-    def create_tables(self) -> None:
-        """Create what is missing, with the triggers that keep the log append-only."""
-        with self._writers.begin() as connection:
-            create_missing(connection, metadata)
-            for guard in _GUARDS:
-                connection.exec_driver_sql(guard)
-            if connection.execute(select(head)).first() is None:
-                connection.execute(insert(head).values(id=1, position=0, recorded_us=0, frontier=b""))
 
     @contextmanager
     def appending(self) -> Iterator[Append]:
@@ -268,21 +207,17 @@ class Recorder(ApplicationRecorder):
 
         Raises Busy where the clock cannot be trusted or another process holds the log too long.
         """
-        with self._turn:
-            try:
-                with self._writers.begin() as connection:
-                    append = self._begin(connection)
-                    yield append
-                    append.write()
-            except OperationalError as error:
-                if "locked" in str(error.orig):
-                    raise Busy("another process holds the log; try again") from None
-                raise
+        with self._turn, self._writers.begin() as connection:
+            append = self._begin(connection)
+            yield append
+            append.write()
         for listener in list(self._listeners):
             listener.set()
 
     def _begin(self, connection: Connection) -> Append:
-        row = connection.execute(_LOCK_HEAD).one()
+        row = connection.execute(_LOCK_HEAD).first()
+        if row is None:
+            raise Tampered(_NO_HEAD)
         last = _time(row.recorded_us) if row.position else None
         accepted = connection.scalar(_ACCEPTED)
         self.clock.watch(last, datetime.fromisoformat(accepted) if accepted else None)
@@ -290,7 +225,7 @@ class Recorder(ApplicationRecorder):
 
     def check_clock(self) -> None:
         """Raise Busy where the clock cannot be trusted, so that nothing is appended."""
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             us = connection.scalar(select(head.c.recorded_us).where(head.c.id == 1))
             accepted = connection.scalar(_ACCEPTED)
         self.clock.watch(_time(us) if us else None, datetime.fromisoformat(accepted) if accepted else None)
@@ -303,41 +238,37 @@ class Recorder(ApplicationRecorder):
 
     def get(self, name: str) -> str | None:
         """A setting that was written into the database."""
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             return connection.scalar(select(setting.c.value).where(setting.c.name == name))
 
     def set(self, name: str, value: str) -> None:
         """Write a setting into the database."""
         with self._writers.begin() as connection:
-            done = connection.execute(update(setting).where(setting.c.name == name).values(value=value))
-            if not done.rowcount:
-                connection.execute(insert(setting).values(name=name, value=value))
+            insert_missing(connection, setting, [{"name": name, "value": value}])
+            connection.execute(update(setting).where(setting.c.name == name).values(value=value))
 
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Connection, Head]]:
         """A reading transaction that sees one state of log and views, and where the log ends in it."""
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             row = connection.execute(select(head.c.position, head.c.recorded_us).where(head.c.id == 1)).first()
             if row is None:
-                raise Tampered("the log has lost its head")
+                raise Tampered(_NO_HEAD)
             yield connection, Head(row.position, _time(row.recorded_us) if row.position else None)
 
     @contextmanager
     def maintaining(self) -> Iterator[Connection]:
         """A writing transaction that appends nothing: for derived tables."""
         with self._turn, self._writers.begin() as connection:
+            if connection.execute(_LOCK_HEAD).first() is None:
+                raise Tampered(_NO_HEAD)
             yield connection
 
     def known(self, connection: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
         """The positions of the identities and claims that are taken, among `digests`."""
         wanted = sorted(set(digests))
-        found: dict[bytes, int] = {}
-        for at in range(0, len(wanted), 500):
-            part = tuple(wanted[at : at + 500])
-            marks = ",".join("?" * len(part))
-            query = f"SELECT digest, position FROM identity WHERE digest IN ({marks})"  # noqa: S608 -- only marks
-            found.update((digest, where) for digest, where in connection.exec_driver_sql(query, part))
-        return found
+        rows = self._offers.among(connection, identity, "digest", wanted) if wanted else ()
+        return {row.digest: row.position for row in rows}
 
     # What follows is the surface that `eventsourcing` asks for.
 
@@ -371,7 +302,7 @@ class Recorder(ApplicationRecorder):
         query = query.where(version > gt) if gt is not None else query
         query = query.where(version <= lte) if lte is not None else query
         query = query.order_by(version.desc() if desc else version).limit(limit)
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             return [StoredEvent(**_stored(row)) for row in connection.execute(query)]
 
     def select_notifications(
@@ -389,7 +320,7 @@ class Recorder(ApplicationRecorder):
             query = query.where(position >= start if inclusive_of_start else position > start)
         query = query.where(position <= stop) if stop is not None else query
         query = query.where(log.c.topic.in_(topics)) if topics else query
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             return [Notification(id=row.position, **_stored(row)) for row in connection.execute(query)]
 
     def max_notification_id(self) -> int | None:
@@ -398,10 +329,6 @@ class Recorder(ApplicationRecorder):
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription:
         return Subscription(self, gt, topics)
-
-    def close(self) -> None:
-        """Let go of the turn's file."""
-        self._turn.close()
 
     def listen(self, listener: threading.Event) -> None:
         """Have `listener` set after each append of this process."""

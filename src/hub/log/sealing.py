@@ -19,12 +19,24 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, delete, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.engine import Engine
 
 from hub.errors import Misuse, Tampered
 from hub.events import EPOCH, micros
-from hub.log.database import WRITER, create_missing
+from hub.log.database import dialect, insert_missing
 
 CITY = 0
 """The subject of what is about no one person."""
@@ -139,9 +151,7 @@ class Keyring:
         """Raises Misuse where `master` is not the key that wrapped what is there."""
         if len(master) != _KEY_BYTES:
             raise Misuse("the master key has to be 32 bytes")
-        self._engine, self._master = engine, master
-        with engine.begin() as connection:
-            create_missing(connection, metadata)
+        self._engine, self._writers, self._master = engine, dialect(engine).writing(engine), master
         self._persons: dict[int, bytes] = {}
         self._periods: dict[tuple[str, int], bytes] = {}
         self._ended: dict[tuple[str, int], datetime] = {}
@@ -164,14 +174,14 @@ class Keyring:
         wanted = [subject for subject in subjects if subject not in self._persons]
         if not wanted:
             return
-        with self._engine.begin() as connection:
-            found = connection.execute(select(person_key).where(person_key.c.subject.in_(wanted))).all()
-            have = {row.subject: self._unwrap(row.wrapped) for row in found}
-            new = {subject: os.urandom(_KEY_BYTES) for subject in wanted if subject not in have}
-            if new:
-                rows = [{"subject": s, "wrapped": aes_key_wrap(self._master, key)} for s, key in new.items()]
-                connection.execute(insert(person_key), rows)
-        self._persons |= have | new
+        with self._writers.begin() as connection:
+            have = self._wrapped(connection, wanted)
+            new = [subject for subject in wanted if subject not in have]
+            rows = [{"subject": s, "wrapped": aes_key_wrap(self._master, os.urandom(_KEY_BYTES))} for s in new]
+            insert_missing(connection, person_key, rows)
+            if new:  # another process may have been first with some
+                have |= self._wrapped(connection, new)
+        self._persons |= have
 
     def load(self, subjects: Iterable[int]) -> None:
         """Fetch the keys of many subjects at once."""
@@ -179,14 +189,18 @@ class Keyring:
         if not wanted:
             return
         with self._engine.connect() as connection:
-            for at in range(0, len(wanted), 500):
-                part = person_key.c.subject.in_(wanted[at : at + 500])
-                for row in connection.execute(select(person_key).where(part)):
-                    self._persons[row.subject] = self._unwrap(row.wrapped)
+            self._persons |= self._wrapped(connection, wanted)
+
+    def _wrapped(self, connection: Connection, subjects: Sequence[int]) -> dict[int, bytes]:
+        found = {}
+        for at in range(0, len(subjects), 500):
+            query = select(person_key).where(person_key.c.subject.in_(subjects[at : at + 500]))
+            found.update({row.subject: self._unwrap(row.wrapped) for row in connection.execute(query)})
+        return found
 
     def erase(self, subject: int) -> None:
         """Destroy the subject's key: nothing sealed under it can be read any more."""
-        with self._engine.begin() as connection:
+        with self._writers.begin() as connection:
             connection.execute(delete(person_key).where(person_key.c.subject == subject))
         self.forget(subject)
 
@@ -214,15 +228,11 @@ class Keyring:
 
     def end(self, kind: str, month: int, at: datetime) -> None:
         """Destroy the key of a kind and month, for everyone and for ever. Durable when it returns."""
-        with self._engine.execution_options(**WRITER).begin() as connection:
+        with self._writers.begin() as connection:
             where = (period_key.c.kind == kind) & (period_key.c.month == month)
             connection.execute(delete(period_key).where(where))
-            stands = (ended_period.c.kind == kind) & (ended_period.c.month == month)
-            if connection.execute(select(ended_period).where(stands)).first() is None:
-                proof = self._proof(kind, month, micros(at))
-                connection.execute(
-                    insert(ended_period).values(kind=kind, month=month, ended_us=micros(at), proof=proof)
-                )
+            row = {"kind": kind, "month": month, "ended_us": micros(at)}
+            insert_missing(connection, ended_period, [row | {"proof": self._proof(kind, month, micros(at))}])
         self.renew()
 
     def renew(self) -> bool:
@@ -247,7 +257,7 @@ class Keyring:
         """Make a key for each item of the quarantine; returns the items. Durable when it returns."""
         rows = [{"item": item, "wrapped": aes_key_wrap(self._master, os.urandom(_KEY_BYTES))} for item in items]
         if rows:
-            with self._engine.begin() as connection:
+            with self._writers.begin() as connection:
                 connection.execute(insert(parked_key), rows)
         return list(items)
 
@@ -274,7 +284,7 @@ class Keyring:
         wanted = sorted(items)
         if not wanted:
             return
-        with self._engine.begin() as connection:
+        with self._writers.begin() as connection:
             for at in range(0, len(wanted), 500):
                 connection.execute(delete(parked_key).where(parked_key.c.item.in_(wanted[at : at + 500])))
 
@@ -289,8 +299,7 @@ class Keyring:
         """Unwrap every key that there is. Raises Tampered where one was changed, or the file of keys was."""
         self.ended()
         with self._engine.connect() as connection:
-            if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalars().all() != ["ok"]:
-                raise Tampered("the file of keys is damaged; restore it from its backup")
+            dialect(connection).check(connection, "keys")
             for table in (person_key, period_key, parked_key, hub_key):
                 for wrapped in connection.scalars(select(table.c.wrapped)):
                     self._unwrap(wrapped)
@@ -359,30 +368,34 @@ class Keyring:
                 if create:
                     raise Tampered("the payloads of this month are destroyed: the log or the clock is behind its keys")
                 raise Ended
-            with self._engine.begin() as connection:
+            with self._writers.begin() as connection:
                 where = (period_key.c.kind == kind) & (period_key.c.month == month)
                 wrapped = connection.scalar(select(period_key.c.wrapped).where(where))
                 if wrapped is None and not create:
                     raise Tampered("the key of its month is missing, though the time to keep it has not ended")
                 if wrapped is None:
-                    wrapped = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
-                    connection.execute(insert(period_key).values(kind=kind, month=month, wrapped=wrapped))
+                    fresh = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
+                    insert_missing(connection, period_key, [{"kind": kind, "month": month, "wrapped": fresh}])
+                    wrapped = connection.scalar(select(period_key.c.wrapped).where(where))
             self._periods[kind, month] = self._unwrap(wrapped)
         return self._periods[kind, month]
 
     def _named(self, name: str) -> bytes:
-        with self._engine.begin() as connection:
-            wrapped = connection.scalar(select(hub_key.c.wrapped).where(hub_key.c.name == name))
-            if wrapped is None:
-                wrapped = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
-                connection.execute(insert(hub_key).values(name=name, wrapped=wrapped))
+        query = select(hub_key.c.wrapped).where(hub_key.c.name == name)
+        with self._engine.connect() as connection:
+            wrapped = connection.scalar(query)
+        if wrapped is None:
+            with self._writers.begin() as connection:
+                fresh = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
+                insert_missing(connection, hub_key, [{"name": name, "wrapped": fresh}])
+                wrapped = connection.scalar(query)
         try:
-            return aes_key_unwrap(self._master, wrapped)
+            return aes_key_unwrap(self._master, wrapped or b"")
         except (InvalidUnwrap, TypeError):
             raise Misuse("this master key is not the one that the hub's keys were wrapped with") from None
 
-    def _unwrap(self, wrapped: bytes) -> bytes:
+    def _unwrap(self, wrapped: bytes | None) -> bytes:
         try:
-            return aes_key_unwrap(self._master, wrapped)
+            return aes_key_unwrap(self._master, wrapped or b"")
         except (InvalidUnwrap, TypeError):
             raise Tampered("a wrapped key was changed") from None

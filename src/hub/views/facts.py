@@ -1,7 +1,8 @@
 """Where the facts of a person stand in the log: by kind, newest first, and until which position.
 
 `until` is where a retraction took the fact away; a fact whose retraction came first holds nowhere. A
-fact of a place has person 0. `variant` stands for the values of the kind's `latest_by` fields (R9).
+fact of a place has person 0. `variant` stands for the values of the kind's `latest_by` fields (R9); `ends_us`
+is the end that the fact carries itself (R11).
 
 Of a fact whose payload was destroyed when its retention ended nothing is kept but what the log says in the
 clear. It stands at its time of recording, the latest that it can have happened, in real and drill alike and
@@ -14,7 +15,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Table, delete, insert, select, true, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Table,
+    delete,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
 
 from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
@@ -23,6 +36,7 @@ from hub.log.log import Closed, Log
 from hub.log.recorder import Number, metadata
 from hub.policy import KindTerms
 from hub.rules import LOST, FactRow
+from hub.schemas import ENDS
 from hub.views.persons import person as person_table
 from hub.views.policies import FOREVER
 
@@ -39,6 +53,7 @@ fact = Table(
     Column("position", Number, primary_key=True, autoincrement=False),
     Column("variant", Number, nullable=False),
     Column("until", Number, nullable=False),
+    Column("ends_us", Number, nullable=False),
     sqlite_with_rowid=False,
 )
 retraction = Table(
@@ -72,6 +87,7 @@ class Facts:
             "position": entry.position,
             "variant": self.variant(entry.event.data, terms),
             "until": FOREVER,
+            "ends_us": FOREVER if entry.subject is None else _ends_us(entry.event.data),
             "identity": identity,
         }
 
@@ -84,6 +100,7 @@ class Facts:
             "position": entry.position,
             "variant": LOST,
             "until": FOREVER,
+            "ends_us": FOREVER,
             "identity": identity,
         }
         return [row | {"exercise": exercise} for exercise in (0, 1)]
@@ -103,7 +120,7 @@ class Facts:
             this = [column == value for column, value in zip(fact.primary_key.columns, tuple(row)[:5], strict=True)]
             connection.execute(delete(fact).where(*this))
         lost = [
-            (row.person, row.kind, exercise, recorded[row.position], row.position, LOST, row.until)
+            (row.person, row.kind, exercise, recorded[row.position], row.position, LOST, row.until, FOREVER)
             for row in rows
             for exercise in (0, 1)
         ]
@@ -145,9 +162,16 @@ class Facts:
         connection.execute(update(fact).where(where).values(until=at))
 
     def newest(
-        self, connection: Connection, ordinals: Sequence[int], terms: KindTerms, exercise: bool, position: int
+        self,
+        connection: Connection,
+        ordinals: Sequence[int],
+        terms: KindTerms,
+        exercise: bool,
+        position: int,
+        *,
+        ends: bool = False,
     ) -> dict[int, list[FactRow]]:
-        """Of each person the most recent fact of the kind that holds at `position`."""
+        """Of each person the most recent fact of the kind that holds at `position`; ends: with its own end."""
         top = select(fact.c.position).where(
             fact.c.person == person_table.c.ordinal,
             fact.c.kind == terms.position,
@@ -157,20 +181,22 @@ class Facts:
         )
         top = top.order_by(fact.c.effective_us.desc(), fact.c.position.desc()).limit(1)
         time = top.with_only_columns(fact.c.effective_us)
-        query = select(person_table.c.ordinal, top.scalar_subquery().label("top"), time.scalar_subquery().label("us"))
+        end = top.with_only_columns(fact.c.ends_us).scalar_subquery() if ends else literal(FOREVER)
+        columns = top.scalar_subquery().label("top"), time.scalar_subquery().label("us"), end.label("ends_us")
+        query = select(person_table.c.ordinal, *columns)
         found = {}
         for at in range(0, len(ordinals), 500):
             part = query.where(person_table.c.ordinal.in_(ordinals[at : at + 500]))
-            for ordinal, where, us in connection.execute(part):
+            for ordinal, where, us, ends_us in connection.execute(part):
                 if where is not None:
-                    found[ordinal] = [FactRow(Position(where), EPOCH + timedelta(microseconds=us), True, 0)]
+                    found[ordinal] = [FactRow(Position(where), _time(us), True, 0, _end(ends_us))]
         return found
 
     def history(
         self, connection: Connection, ordinals: Iterable[int], terms: KindTerms, exercise: bool, position: int
     ) -> dict[int, list[FactRow]]:
         """Of each person every fact of the kind that holds at `position`, newest first."""
-        query = select(fact.c.person, fact.c.effective_us, fact.c.position, fact.c.variant)
+        query = select(fact.c.person, fact.c.effective_us, fact.c.position, fact.c.variant, fact.c.ends_us)
         query = query.where(
             fact.c.kind == terms.position,
             fact.c.exercise == int(exercise),
@@ -181,14 +207,14 @@ class Facts:
         seen: set[tuple[int, int]] = set()
         hidden: set[int] = set()
         for at in range(0, len(ordinals), 500):
-            for ordinal, us, where, variant in connection.execute(
+            for ordinal, us, where, variant, ends_us in connection.execute(
                 query.where(fact.c.person.in_(ordinals[at : at + 500]))
             ):
                 newest = variant == LOST or (ordinal not in hidden and (ordinal, variant) not in seen)
                 seen.add((ordinal, variant))
                 if variant == LOST:  # what is older may have been behind it
                     hidden.add(ordinal)
-                row = FactRow(Position(where), EPOCH + timedelta(microseconds=us), newest, variant)
+                row = FactRow(Position(where), _time(us), newest, variant, _end(ends_us))
                 found.setdefault(ordinal, []).append(row)
         return found
 
@@ -215,6 +241,19 @@ class Facts:
         for row in connection.execute(query.order_by(fact.c.effective_us.desc(), fact.c.position.desc())):
             first.setdefault((row.variant, row.exercise), row.position)
         return list(first.values())
+
+
+def _ends_us(data: Mapping[str, Any]) -> int:
+    ends_at = data.get(ENDS)
+    return FOREVER if ends_at is None else micros(ends_at)
+
+
+def _end(ends_us: int) -> datetime | None:
+    return None if ends_us == FOREVER else _time(ends_us)
+
+
+def _time(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)
 
 
 def _by(time: datetime | None) -> ColumnElement[bool]:

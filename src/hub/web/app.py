@@ -20,7 +20,21 @@ from starlette.responses import PlainTextResponse, Response
 from hub.errors import HubError
 from hub.hub import Hub
 from hub.schemas import packaged
-from hub.web import audit, citizen, city, events, links, login, operation, persons, quarantine, spec, streams, views
+from hub.web import (
+    audit,
+    citizen,
+    city,
+    events,
+    links,
+    login,
+    operation,
+    persons,
+    quarantine,
+    registry,
+    spec,
+    streams,
+    views,
+)
 from hub.web.access import cells_of
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, Hosts, enter
@@ -94,6 +108,7 @@ def routes(lifespan: Any = None) -> FastAPI:
     citizen.add_routes(app, schemas, PREFIX)
     links.add_routes(app, PREFIX)
     city.add_routes(app, schemas, PREFIX)
+    registry.add_routes(app, schemas)
     app.include_router(_operation())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     for kind in (Problem, HubError, RequestValidationError, HTTPException, Exception):
@@ -126,15 +141,20 @@ async def _leave(at: Door) -> None:
         await asyncio.sleep(_LEAVE_S)
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _told(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= 500 and problem.name not in ("busy",):
         operation.log().error("problem", problem=problem.name, error=type(error).__name__, where=operation.where(error))
-    return problem.response()
+    return registry.refusal(problem) if registry.concerns(request.scope["path"]) else problem.response()
 
 
 async def _parameters(request: Request) -> None:
-    """A parameter that the route does not have: refused, since a filter that is ignored shows too much."""
+    """A parameter that the route does not have: refused, since a filter that is ignored shows too much.
+
+    Kafka's clients send the registry parameters of which it knows nothing, as Confluent's own ignores them.
+    """
+    if registry.concerns(request.scope["path"]):
+        return
     dependant = getattr(request.scope.get("route"), "dependant", None)
     if dependant is not None and request.scope["query_string"]:
         views.known_parameters(request, {field.alias for field in dependant.query_params})

@@ -1,8 +1,7 @@
 """CloudEvents 1.0 in: structured, batch, binary and NDJSON, each event to the hub's own `Event`.
 
-`type` is the kind, `subject` the person (or the extension `ref` the source's own id of them), `time`
-occurred_at, the extension `exercise` says a drill, `data` the rest. Other extensions are allowed and left out.
-What cannot be read is told by path, without its value.
+What the attributes say is read in `hub.wire`; `data` says the rest. What cannot be read is told by path,
+without its value.
 Source: CloudEvents 1.0.2, JSON format 1.0.2 and HTTP binding 1.0.2.
 """
 
@@ -16,20 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from hub.codec import is_id, parse_time
+from hub.codec import is_id
 from hub.connector.json import parse
 from hub.errors import PayloadError
 from hub.events import Event
 from hub.web import bodies
 from hub.web.problems import Problem
+from hub.wire import attributes, with_exercise
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 NDJSON = "application/x-ndjson"
 MOST_EVENTS = 10_000
 
-_NAME = re.compile(r"[a-z0-9]+")
-_OWN = frozenset({"specversion", "type", "source", "id", "subject", "time", "datacontenttype", "dataschema"})
 _JSON = re.compile(r"(?:[a-z0-9!#$&^_.+-]+/)?(?:[a-z0-9!#$&^_.+-]+\+)?json", re.ASCII)
 
 
@@ -101,8 +99,7 @@ def binary(headers: Mapping[str, str], body: bytes) -> Sent:
     content = headers.get("content-type")
     if content is not None:
         said["datacontenttype"] = content
-    if isinstance(said.get("exercise"), str):
-        said["exercise"] = {"true": True, "false": False}.get(said["exercise"], said["exercise"])
+    with_exercise(said)
     if body:
         try:
             said["data"] = parse(body)
@@ -152,47 +149,7 @@ def _unread(said: Any, error: PayloadError) -> Unread:
 def _event(said: Any) -> Event:
     if not isinstance(said, dict):
         raise PayloadError("is no object")
-    if said.get("specversion") != "1.0":
-        raise PayloadError("is not 1.0", path="specversion")
-    for name in ("id", "source", "type"):
-        if not isinstance(said.get(name), str) or not said[name]:
-            raise PayloadError("is missing" if said.get(name) is None else "is no text", path=name)
-    _check_extensions(said)
-    exercise = said.get("exercise")
-    if exercise is not None and not isinstance(exercise, bool):
-        raise PayloadError("is not true or false", path="exercise")
-    return Event(
-        source=said["source"],
-        id=said["id"],
-        kind=said["type"],
-        person=said.get("subject"),
-        ref=said.get("ref"),
-        occurred_at=_time(said.get("time")),
-        exercise=bool(exercise),
-        data=_data(said),
-    )
-
-
-def _check_extensions(said: Mapping[str, Any]) -> None:
-    for name, value in said.items():
-        if name in ("data", "data_base64") or name in _OWN:
-            continue
-        if not _NAME.fullmatch(name):
-            plain = name.isascii() and name.isidentifier() and len(name) <= 40
-            raise PayloadError("is no name of an attribute (a-z, 0-9)", path=name if plain else "")
-        if not (value is None or isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**31)):
-            raise PayloadError("is no value of an attribute", path=name)
-
-
-def _time(said: Any) -> Any:
-    if said is None:
-        return None
-    if not isinstance(said, str):
-        raise PayloadError("is no time with its offset", path="time")
-    try:
-        return parse_time(said)
-    except PayloadError as error:
-        raise PayloadError(error.reason, path="time") from None
+    return Event(**attributes(said), data=_data(said))
 
 
 def _data(said: Mapping[str, Any]) -> dict[str, Any]:

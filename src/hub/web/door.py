@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from hub.hub import Hub
 from hub.identity.caller import Caller
 from hub.intake import Result
 from hub.log.sealing import CITY
+from hub.registry import Registry
 from hub.web.access import Admitted
 from hub.web.gate import Gate, entered
 from hub.web.inlet import Inlet
@@ -62,6 +64,11 @@ class Door:
         metrics.gauge_by("hub.connector.lag", "connector", "How far a polled source is behind", "s", self._lags)
         metrics.gauge_by("hub.connector.failures", "connector", "Failed rounds in a row", "1", self._failures)
         metrics.gauge("hub.clock.trusted", "1 while the clock is trusted, else 0", "1", self._clock)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The hub's schemas, by subject and id."""
+        return Registry(self.hub.log.schemas)
 
     def stop(self) -> None:
         """Take what waits, and let nobody in any more."""

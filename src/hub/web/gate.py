@@ -26,10 +26,10 @@ from hub.identity.local import LocalIssuer
 from hub.identity.settings import Identity, Officers
 from hub.identity.tokens import Tokens
 from hub.plugins import Plugins
+from hub.sessions import Session, Sessions
 from hub.web import access, bodies, operation
 from hub.web.access import Admitted, Authority
 from hub.web.problems import Problem
-from hub.web.sessions import Session, Sessions
 
 CSRF = "hub-csrf"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -26,11 +26,11 @@ from hub.identity.caller import ROLES, Caller, Unauthenticated
 from hub.identity.keys import TIMEOUT_S, Unfetched
 from hub.identity.settings import Login, safe_url
 from hub.identity.tokens import actor_of
+from hub.sessions import LOGIN_S
 from hub.web import operation, spec
 from hub.web.door import Door, door, said
 from hub.web.gate import Gate, entered
 from hub.web.problems import Problem
-from hub.web.sessions import LOGIN_S
 
 router = APIRouter(tags=["login"], prefix="/auth")
 

@@ -167,6 +167,7 @@ CHANGES = obj(
         "time": TIME,
     }
 )
+REGISTRY_ERROR = obj({"error_code": {"type": "integer"}, "message": TEXT})
 ERROR = obj({"path": TEXT, "reason": TEXT}, {"rule": TEXT, "kind": TEXT})
 RESULT = obj(
     {"id": MAYBE_TEXT, "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected", "waiting"]}},
@@ -230,6 +231,7 @@ EMERGENCY = obj(
 )
 COMPONENTS = {
     "Problem": PROBLEM,
+    "RegistryError": REGISTRY_ERROR,
     "Item": ITEM,
     "View": VIEW,
     "Changes": CHANGES,

@@ -192,7 +192,8 @@ def _said(own: Identity, infos: Sequence[_Info], manner: Manner, *, cancelled: b
     if cancelled:
         return {**words, "areas": []}
     begin = [_begin(info.node) for info in infos]
-    end = [info.node.optional_time("expires") for info in infos]
+    ends = [(info, info.node.optional_time("expires")) for info in infos]
+    end = [time for info, time in ends if (info.level, info.tongue) == (leading.level, leading.tongue)]
     return {
         **words,
         "target_at": min((time for time in begin if time), default=None),

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from hub.connector import Misuse, Settings, is_id
 from hub_connector_fhir import vitals
 
-_OPTIONS = ("identifier_system", "base", "zone", "observations", "restricted")
+_OPTIONS = ("identifier_system", "base", "zone", "observations", "restricted", "original")
+_ORIGINALS = ("clinical", "whole", "none")
 _TABLES = ("recipients", "purposes", "kinds", "observations")
 _KIND = re.compile(r"\*|[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*(?:\.\*)?")
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
@@ -25,6 +26,7 @@ class Choices:
     identifier_system: the Patient identifiers that are refs; None for logical ids. base: URL of the source's server, on
     which those are; None for whole URLs as refs.
     every_observation: those that are no vital signs too. restricted: also what is labelled R or V.
+    original: what is kept of a resource beside the fact: `clinical`, `whole` or `none`.
     recipients, purposes, kinds: what a Consent's organisations, purposes and classes are here.
     observations: names of measurements by `system|code`.
     """
@@ -34,6 +36,7 @@ class Choices:
     zone: ZoneInfo
     every_observation: bool = False
     restricted: bool = False
+    original: str = "clinical"
     recipients: Mapping[str, str] = field(default_factory=dict)
     purposes: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -56,6 +59,7 @@ def read(settings: Settings) -> Choices:
         zone=_zone(_text(settings, "zone") or "Asia/Tokyo"),
         every_observation=_word(settings, "observations", "vital-signs", "all"),
         restricted=_word(settings, "restricted", "refuse", "take"),
+        original=_original(settings),
         recipients=_checked(tables, "recipients", is_id, "is no id of a recipient"),
         purposes=_checked(tables, "purposes", _PURPOSE.fullmatch, "is no name of a purpose"),
         kinds=_kinds(tables),
@@ -75,6 +79,13 @@ def _word(settings: Settings, name: str, usual: str, other: str) -> bool:
     if value not in (usual, other):
         raise Misuse(f"options.{name}: is neither {usual!r} nor {other!r}")
     return bool(value == other)
+
+
+def _original(settings: Settings) -> str:
+    value = settings.options.get("original", "clinical")
+    if value not in _ORIGINALS:
+        raise Misuse(f"options.original: is none of {', '.join(_ORIGINALS)}")
+    return str(value)
 
 
 def _zone(name: str) -> ZoneInfo:

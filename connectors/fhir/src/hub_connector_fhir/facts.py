@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hub.connector import Event, PayloadError, Rejected, Translation
 from hub.connector.json import Field
-from hub_connector_fhir import allergy, condition, consent, content, medication
+from hub_connector_fhir import allergy, clinical, condition, consent, content, medication
 from hub_connector_fhir.bundle import ALONE, Bundle, Entry, labels, number, target
 from hub_connector_fhir.choices import Choices
 from hub_connector_fhir.groups import (
@@ -28,6 +28,7 @@ from hub_connector_fhir.groups import (
     last,
     lone,
     original,
+    withdrawn,
 )
 from hub_connector_fhir.identity import (
     ALLERGY,
@@ -35,6 +36,7 @@ from hub_connector_fhir.identity import (
     CONSENT,
     FACTS,
     MEDICATION,
+    MOST_VERSIONS,
     OBSERVATION,
     READ,
     STATEMENT,
@@ -43,6 +45,7 @@ from hub_connector_fhir.identity import (
     id_of_list,
     is_error,
     name_of,
+    names_all,
     once_said,
     ref_of,
     stamp_of,
@@ -59,6 +62,7 @@ LARGEST_ORIGINAL = 512 * 1024
 _RESTRICTED = {("http://terminology.hl7.org/CodeSystem/v3-Confidentiality", code) for code in ("R", "V")}
 _TEST = ("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HTEST")
 _ANYONE = ""
+_NEXT = timedelta(microseconds=1)
 _ERROR, _NEWER, _DELETED = "entered-in-error", "newer-version", "deleted"
 
 
@@ -146,25 +150,30 @@ class Reading:
         text = "" if said is None else content.written(entry.resource.value)
         if len(text) > LARGEST_ORIGINAL // 2:
             raise PayloadError("is larger than 256 KiB", path=path_of(entry))
+        kept = clinical.kept(entry, self._choices)
+        beyond = error and not names_all(entry, name)
         return Record(
             entry=entry,
             ref=ref,
             name=name,
-            id=id_of_event(entry, name),
+            id=id_of_event(entry, name, kept),
             at=self._time(entry),
             test=test,
             error=error,
             said=said,
-            text=text,
+            kept=kept,
+            text=text if kept is entry.resource.value or said is None else content.written(kept),
+            beyond=beyond,
             prescriber=medication.prescriber(entry) if entry.type in (MEDICATION, STATEMENT) else None,
-            lane="" if said is None else self._lane(entry, name),
-            older=list(once_said(entry, name)) if error else before(entry, name),
+            lane=self._lane(entry, name, kept) if said is not None or beyond else "",
+            older=list(once_said(entry, name, kept)) if error else before(entry, name),
         )
 
-    def _lane(self, entry: Entry, name: str | None) -> str:
+    def _lane(self, entry: Entry, name: str | None, kept: Mapping[str, Any]) -> str:
+        """What a record is the newest state of; empty of an Observation that does not say what was measured."""
         if entry.type == OBSERVATION:
-            return condition.lane(entry, self._choices)
-        return name or id_of_event(entry, None)
+            return "" if entry.resource.optional("code") is None else condition.lane(entry, self._choices)
+        return name or id_of_event(entry, None, kept)
 
     def _said(self, entry: Entry) -> Said | None:
         """What the resource tells; None, with the reason noted, where it tells nothing now."""
@@ -228,10 +237,11 @@ class Reading:
 
     def _tell(self, bundle: Bundle, group: Group) -> None:
         """What a group retracts, and its fact where anything of it holds."""
-        held = [record for record in group.records if record.said is not None]
+        held = [r for r in group.records if r.said is not None and not (r.error and group.lane is not None)]
         for record in group.records:
             if record.said is None or group.lane is not None:
                 self._retract(record)
+                self._withdraw(record)
         void = [record for record in group.records if record.error]
         if len(void) == 1 and (held or void[0].entry.type != OBSERVATION):
             for older in void[0].older:
@@ -247,6 +257,16 @@ class Reading:
     def _retract(self, record: Record) -> None:
         for older in dict.fromkeys(record.older):
             self._hide(older, record.ref, _ERROR if record.error else _NEWER)
+
+    def _withdraw(self, record: Record) -> None:
+        """Let what was entered in error be the newest state of its lane, where an older one may stand that has no name.
+
+        A measurement counts from when it was made: the withdrawal comes right after it, so as to hide no later one.
+        """
+        if record.beyond and record.lane:
+            at = record.at if record.at is None or record.entry.type != OBSERVATION else record.at + _NEXT
+            kind = KINDS[record.entry.type]
+            self._add(record.id, kind, record.ref, at, withdrawn(record), exercise=record.test)
 
     def _hide(self, event: str, ref: str, reason: str) -> None:
         self._add(f"retracted/{reason}/{event}", RETRACTED, ref, None, {"event": event, "reason": reason})
@@ -280,6 +300,11 @@ class Reading:
         for event in dict.fromkeys((*(record.id for record in known), *versions_of(name, max(counts)))):
             self._hide(event, known[0].ref, _DELETED)
             self.events.pop(event, None)
+        newest = max(known, key=lambda record: number(record.entry.version) or 0)
+        if max(counts) > MOST_VERSIONS and newest.lane:
+            at = newest.at if newest.entry.type == OBSERVATION else _stated(bundle, self._choices.zone) or newest.at
+            gone = replace(newest, id=f"{_DELETED}/{name}/{max(counts)}", at=None if at is None else at + _NEXT)
+            self._add(gone.id, KINDS[named.type], gone.ref, gone.at, withdrawn(gone), exercise=gone.test)
 
     def _fact(self, bundle: Bundle, group: Group) -> None:
         """The fact of a group, all of whose records hold.
@@ -287,9 +312,12 @@ class Reading:
         What would be too large is told record by record; a whole list is one for all that, without its original.
         """
         data = data_of(group)
-        first, kept = group.records[0], original(bundle, group)
-        if len(kept.encode()) <= LARGEST_ORIGINAL:
+        first = group.records[0]
+        kept = original(bundle, group, whole=self._choices.original == clinical.WHOLE)
+        if self._choices.original != clinical.NONE and len(kept.encode()) <= LARGEST_ORIGINAL:
             data |= {"original": kept, "original_type": ORIGINAL_TYPE}
+        elif self._choices.original == clinical.NONE:
+            pass
         elif not group.whole and len(group.records) > 1:
             for record in group.records:
                 self._fact(bundle, lone(record))

@@ -7,7 +7,7 @@ lane of its own, in the kind's `record`: it takes the place of its former state,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from hub_connector_fhir import content
 from hub_connector_fhir.allergy import Allergy
 from hub_connector_fhir.bundle import LIST, RECORDS, TAG, Bundle, Entry
+from hub_connector_fhir.clinical import without_persons
 from hub_connector_fhir.condition import Finding
 from hub_connector_fhir.identity import ALLERGY, CONDITION, MEDICATION, OBSERVATION, STATEMENT, id_of_list
 from hub_connector_fhir.medication import Medicine
@@ -32,6 +33,9 @@ KINDS = {
 }
 """The kind that resources of a type give."""
 
+WITHDRAWN = "entered-in-error"
+"""The note of what was withdrawn, in FHIR's own word."""
+
 TOGETHER = timedelta(hours=1)
 """Measurements that far from the first are one look at the person."""
 
@@ -44,7 +48,8 @@ Said = Medicine | Finding | Allergy
 class Record:
     """One resource that counts. said: None where it was `entered-in-error`, or tells nothing any more.
 
-    older: ids of events that it takes back. text: the resource as it came. lane: what it tells the newest state of,
+    older: ids of events that it takes back. kept: what is kept of the resource, and as JSON (`text`). beyond: whether
+    versions may be known that `older` does not name. lane: what it tells the newest state of,
     where it is told by itself: the resource, but of an Observation what is measured, which is a new resource each time.
     """
 
@@ -56,7 +61,9 @@ class Record:
     test: bool
     error: bool
     said: Said | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    beyond: bool = False
     prescriber: str | None = None
     lane: str = ""
     older: list[str] = field(default_factory=list)
@@ -222,21 +229,37 @@ def id_of(bundle: Bundle, group: Group) -> str:
     return id_of_list(group.kind, [*ids, *group.gap], made)
 
 
-def original(bundle: Bundle, group: Group) -> str:
-    """The resource as it came; where it is several, or takes words from others, a Bundle of all of them."""
+def original(bundle: Bundle, group: Group, *, whole: bool) -> str:
+    """The resource as it is kept; where it is several, or takes words from others, a Bundle of all of them.
+
+    whole: whether those others are kept as they came, also who prescribed.
+    """
     needs: dict[int, Entry] = {}
     for record in group.records:
         if isinstance(record.said, Medicine):
-            needs.update((id(entry), entry) for entry in record.said.needs)
+            needs.update((id(entry), entry) for entry in record.said.needs if whole or entry.type == "Medication")
     if group.lane is not None and not needs:
         return group.records[0].text
     tag = LIST if group.lane is None else RECORDS
     made = bundle.root.value.get("timestamp") if group.whole else None
-    entries = [record.entry for record in group.records] + list(needs.values())
-    return content.written(_wrapped(tag, made, [(entry.url, entry.resource.value) for entry in entries]))
+    own = [(record.entry.url, record.kept) for record in group.records]
+    others = [(entry.url, entry.resource.value) for entry in needs.values()]
+    if not whole:
+        others = [(url, without_persons(value)) for url, value in others]
+    return content.written(_wrapped(tag, made, [*own, *others]))
 
 
-def _wrapped(tag: str, made: Any, entries: Sequence[tuple[str | None, Any]]) -> dict[str, Any]:
+def withdrawn(record: Record) -> dict[str, Any]:
+    """What takes the place of a record that never held, where a version of it may be known that nothing names.
+
+    It says nothing of what the record said.
+    """
+    lists: dict[str, Any] = {"medications": []} if KINDS[record.entry.type] == MEDICATIONS else {}
+    said = {"prescriber": record.prescriber, "note": WITHDRAWN, "record": f"{SOURCE}:{record.lane}"}
+    return _without_none({**lists, **said})
+
+
+def _wrapped(tag: str, made: Any, entries: Sequence[tuple[str | None, Mapping[str, Any]]]) -> dict[str, Any]:
     """A Bundle around resources that belong to one fact."""
     return {
         "resourceType": "Bundle",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import product
+from typing import Any
 
 from hub.connector import is_id, stable_id
 from hub.connector.json import Field
@@ -144,9 +145,9 @@ def _status(resource: Field, type_: str) -> list[str]:
     return [text_of(resource, name) or "" for name in _STATUSES[type_]]
 
 
-def _by_content(entry: Entry, name: str | None, status: list[str]) -> str:
+def _by_content(entry: Entry, name: str | None, kept: Mapping[str, Any], status: list[str]) -> str:
     aside = (*_ASIDE, *_STATUSES[entry.type])
-    said = {key: value for key, value in entry.resource.value.items() if key not in aside}
+    said = {key: value for key, value in kept.items() if key not in aside}
     return f"{name or f'{entry.type}/-'}/~{stable_id(content.alike(said), *status)}"
 
 
@@ -158,14 +159,14 @@ def stamp_of(entry: Entry) -> str | None:
     return entry.version or (None if meta is None else text_of(meta, "lastUpdated"))
 
 
-def id_of_event(entry: Entry, name: str | None) -> str:
-    """The id of the event of one resource."""
+def id_of_event(entry: Entry, name: str | None, kept: Mapping[str, Any]) -> str:
+    """The id of the event of one resource. kept: what is kept of it, so that its original gives the same id again."""
     if name is not None and number(entry.version) is not None:
         return f"{name}/{entry.version}"
     stamp = stamp_of(entry)
     if name is not None and stamp is not None:
         return f"{name}/@{stable_id(stamp)}"
-    return _by_content(entry, name, _status(entry.resource, entry.type))
+    return _by_content(entry, name, kept, _status(entry.resource, entry.type))
 
 
 def before(entry: Entry, name: str | None) -> list[str]:
@@ -176,13 +177,24 @@ def before(entry: Entry, name: str | None) -> list[str]:
     return [f"{name}/{earlier}" for earlier in range(max(1, count - MOST_VERSIONS), count)]
 
 
-def once_said(entry: Entry, name: str | None) -> Iterator[str]:
+def once_said(entry: Entry, name: str | None, kept: Mapping[str, Any]) -> Iterator[str]:
     """For a resource that is `entered-in-error`: the ids under which it may have been taken before."""
     if name is not None and number(entry.version) is not None:
         yield from before(entry, name)
         return
     for status in product(*_STATUSES[entry.type].values()):
-        yield _by_content(entry, name, list(status))
+        yield _by_content(entry, name, kept, list(status))
+
+
+def names_all(entry: Entry, name: str | None) -> bool:
+    """Whether `once_said` names every version that there may have been: where they are few, or none is told apart."""
+    if name is None:
+        return True
+    count = number(entry.version)
+    if count is not None:
+        return count <= MOST_VERSIONS + 1
+    meta = entry.resource.optional("meta")
+    return entry.version is None and (meta is None or text_of(meta, "lastUpdated") is None)
 
 
 def versions_of(name: str, last: int) -> list[str]:

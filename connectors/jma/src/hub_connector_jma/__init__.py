@@ -92,7 +92,7 @@ def _event(head: About, hazard: Hazard, print_: str) -> Event:
         "reported_at": head.reported_at,
         "sent_at": head.sent_at,
         "target_at": head.target_at,
-        "valid_until": head.valid_until,
+        "valid_until": head.valid_until if _is_forecast(hazard) else None,
         "issuer": head.issuer,
         "title": head.title,
         "headline": head.headline,
@@ -106,6 +106,14 @@ def _event(head: About, hazard: Hazard, print_: str) -> Event:
         exercise=head.status == "exercise",
         data={name: value for name, value in data.items() if value is not None},
     )
+
+
+def _is_forecast(hazard: Hazard) -> bool:
+    """Whether a report's ValidDateTime is the end of all that it says: the hub ends a lease with it.
+
+    It is the end of a 津波予報, and stands where warnings and advisories are over. A warning has none.
+    """
+    return hazard["hazard"] == "tsunami" and hazard.get("max_level") in ("0", "1")
 
 
 def _id(data: Hazard, print_: str) -> str:

@@ -57,13 +57,16 @@ def parse(payload: bytes) -> Feed:
     return Feed(persons, notes, updated)
 
 
-def has_expired(person: Node, updated: datetime | None) -> bool:
-    """Whether the record's own dates, or the feed's, say that its expiry date was over when it was made.
+def expiry_of(person: Node) -> datetime | None:
+    """When the record has to be deleted. Before version 1.3 records did not expire.
 
-    Before version 1.3 records did not expire. Raises PayloadError for an expiry date that cannot be read: it
-    could not be honoured.
+    Raises PayloadError for an expiry date that cannot be read: it could not be honoured.
     """
-    expiry = person.optional_time("expiry_date") if VERSIONS[person.namespace or ""] >= 3 else None
+    return person.optional_time("expiry_date") if VERSIONS[person.namespace or ""] >= 3 else None
+
+
+def has_expired(person: Node, expiry: datetime | None, updated: datetime | None) -> bool:
+    """Whether the record's own dates, or the feed's, say that `expiry` was over when it was made."""
     if expiry is None:
         return False
     dates = [updated, *(time_of(record, "entry_date") for record in (person, *person.children("note")))]
@@ -86,27 +89,24 @@ def _is_placeholder(person: Node) -> bool:
     )
 
 
-def alone(records: Sequence[Node], ref: str | None = None) -> bytes:
-    """Records as a payload, with no more of them than is read. ref: the person's record of a note inside of it."""
-    namespace = records[0].namespace or ""
+def alone(record: Node, person: Node | None = None) -> bytes:
+    """A record as a payload, with no more of it than is read. person: the record in which a note stands."""
+    namespace = record.namespace or ""
     root = etree.Element(f"{{{namespace}}}pfif", nsmap={"pfif": namespace})
-    for record in records:
-        _copy(record.element, root, ref)
+    _copy(record.element, root if person is None else _copy(person.element, root, notes=False))
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
-def _copy(record: etree._Element, into: etree._Element, ref: str | None) -> None:
+def _copy(record: etree._Element, into: etree._Element, *, notes: bool = True) -> etree._Element:
     copy = etree.SubElement(into, record.tag)
     is_note = etree.QName(record).localname == "note"
-    said = set()
     for child in record:
         name = etree.QName(child)
         if name.namespace != etree.QName(record).namespace:
             continue
         if not is_note and name.localname == "note":
-            _copy(child, copy, None)
+            if notes:
+                _copy(child, copy)
         elif name.localname in (_OF_NOTE if is_note else _OF_PERSON):
             etree.SubElement(copy, child.tag).text = child.text
-            said.add(name.localname)
-    if is_note and ref is not None and "person_record_id" not in said:
-        etree.SubElement(copy, f"{{{etree.QName(record).namespace}}}person_record_id").text = ref
+    return copy

@@ -21,12 +21,16 @@ IN_CONTACT = "in_contact"
 """Stands for the status of a note that has none, but whose author was in contact with the person."""
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
+_IN_ID = "%Y%m%dT%H%M%SZ"
 _LONGEST_ID, _LONGEST_TEXT, _LONGEST_PLACE = 150, 10_000, 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """A note. status: PFIF's word, or IN_CONTACT; None where it says nothing of safety."""
+    """A note. status: PFIF's word, or IN_CONTACT; None where it says nothing of safety.
+
+    expires_at: when the person's record, and the note with it, has to be deleted.
+    """
 
     ref: str
     id: str
@@ -35,6 +39,7 @@ class Note:
     contact: bool
     place: str | None
     text: str
+    expires_at: datetime | None = None
 
     def answered(self) -> Event:
         """Its event. The note's own words follow the word that was mapped."""
@@ -44,30 +49,39 @@ class Note:
             "note": marked(status, self.contact, self.text),
             "place": self.place,
             "answered_by": None if status == "is_note_author" else self.id.partition("/")[0],
+            "expires_at": self.expires_at,
         }
         return Event(
             source=SOURCE,
-            id=self.event,
+            id=self.events[-1],
             kind=ANSWERED,
             ref=self.ref,
             occurred_at=self.source_date,
             data={name: value for name, value in data.items() if value is not None},
         )
 
-    def retracted(self) -> Event:
-        """That its event is to be hidden, for the person's record has expired."""
-        return Event(
-            source=SOURCE,
-            id=f"{self.event}:expired",
-            kind=RETRACTED,
-            ref=self.ref,
-            data={"event": self.event, "reason": "the record's expiry_date is over"},
-        )
+    def retracted(self) -> list[Event]:
+        """That its events are to be hidden, for the person's record has expired."""
+        return [
+            Event(
+                source=SOURCE,
+                id=f"{event}:expired",
+                kind=RETRACTED,
+                ref=self.ref,
+                data={"event": event, "reason": "the record's expiry_date is over"},
+            )
+            for event in self.events
+        ]
 
     @property
-    def event(self) -> str:
-        """The id of its event: a note is known by its record id, and by when it was written should it be changed."""
-        return f"{self.id}@{self.source_date:%Y%m%dT%H%M%SZ}"
+    def events(self) -> list[str]:
+        """The ids of its event: as it comes without its person's record, and as it comes with an expiry date.
+
+        A note is known by its record id, and by when it was written should it be changed. Where its record is to be
+        kept longer, it is another answer, which ends later.
+        """
+        alone = f"{self.id}@{self.source_date:{_IN_ID}}"
+        return [alone] if self.expires_at is None else [alone, f"{alone}~{self.expires_at:{_IN_ID}}"]
 
 
 def told(status: str) -> str:

@@ -37,20 +37,23 @@ def rendered(answer: Mapping[str, Any], domain: str, keep: timedelta) -> bytes:
 
 
 def _person(root: etree._Element, person: Mapping[str, Any], time: str, domain: str, keep: timedelta) -> None:
-    """A record of the person with their notes where the name is visible, which PFIF demands of one; else the notes."""
-    answers = [item for item in person["items"] if item["kind"] == ANSWERED]
+    """A record of the person with their notes where the name is visible, which PFIF demands of one; else the notes.
+
+    A note by itself cannot say when it ends: where there is no record to say so, one that ends is left out.
+    """
+    profile: Item = next((item["data"] for item in person["items"] if item["kind"] == _PROFILE), {})
+    name, inside = profile.get("name"), root
+    answers = [item for item in person["items"] if item["kind"] == ANSWERED and (name or _end(item) is None)]
     if not answers:
         return
     record_id = f"{domain}/person.{_local(person['person'])}"
-    profile: Item = next((item["data"] for item in person["items"] if item["kind"] == _PROFILE), {})
-    name, inside = profile.get("name"), root
     if name:
         inside = etree.SubElement(root, f"{{{_PFIF}}}person")
         _fields(
             inside,
             person_record_id=record_id,
             entry_date=_date(parse_time(time)),
-            expiry_date=_date(parse_time(time) + keep),
+            expiry_date=_date(min([_kept_until(parse_time(time), keep), *filter(None, map(_end, answers))])),
             source_date=max(map(_source_date, answers)),
             full_name=name,
             alternate_names=profile.get("name_kana"),
@@ -89,6 +92,16 @@ def _said(item: Item) -> tuple[str | None, bool, str]:
     alive = "believed_alive" if data.get("answered_by") else "is_note_author"
     text = told(data["status"]) + (f"\n{note}" if note else "")
     return None if data["status"] == "unknown" else alive, False, text
+
+
+def _end(item: Item) -> datetime | None:
+    ends_at = item["data"].get("expires_at")
+    return None if ends_at is None else parse_time(ends_at)
+
+
+def _kept_until(time: datetime, keep: timedelta) -> datetime:
+    """The end of the day: a reader that asks every hour is told another date only once a day."""
+    return (time + keep).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
 def _source_date(item: Item) -> str:

@@ -17,13 +17,12 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, delete, func, insert, select, update
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Column, LargeBinary, String, Table, delete, func, insert, select, update
 
 from hub.errors import Busy
 from hub.identity.caller import ROLES, Caller
 from hub.log.log import Log
-from hub.log.recorder import Number
+from hub.log.recorder import Number, metadata
 from hub.log.sealing import CITY
 from hub.views.persons import person as person_table
 
@@ -38,7 +37,7 @@ _NOBODY = b""
 
 session = Table(
     "session",
-    MetaData(),
+    metadata,
     Column("name", LargeBinary(32), primary_key=True),
     Column("what", String, nullable=False),
     Column("person", LargeBinary(16), nullable=False),
@@ -62,8 +61,6 @@ class Sessions:
 
     def __init__(self, log: Log, now: Callable[[], float], *, idle_s: int, longest_s: int) -> None:
         self._log, self._now, self._idle_s, self._longest_s = log, now, idle_s, longest_s
-        with log.entries.maintaining() as connection:
-            connection.execute(CreateTable(session, if_not_exists=True))
 
     def begin(self, caller: Caller, id_token: str | None) -> str:
         """A new session; the cookie."""

@@ -1,0 +1,37 @@
+"""Commands about the form of the databases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hub.cli.opening import Database, place_of, say
+
+Append = Annotated[
+    str | None, typer.Option("--append", metavar="ROLE", help="PostgreSQL: let this role serve, append and derive.")
+]
+Read = Annotated[str | None, typer.Option("--read", metavar="ROLE", help="PostgreSQL: let this role only look.")]
+
+
+def migrate(database: Database = None, append: Append = None, read: Read = None) -> None:
+    """Bring the databases to this release's form, as the role that owns them. SQLite is, whenever it is opened."""
+    import hub.hub  # noqa: F401 -- every room's tables are known by then
+    from hub.errors import Misuse
+    from hub.log import migrations
+    from hub.log.database import dialect, open_database
+    from hub.log.postgres import grant
+
+    at = place_of(database)
+    if (append or read) and at.file is not None:
+        raise Misuse("--append and --read are for PostgreSQL; who may open an SQLite file is its owner's matter")
+    for role, url in migrations.databases(at):
+        engine = open_database(url, role)
+        try:
+            changed = migrations.upgrade(engine, role)
+            if append or read:
+                with dialect(engine).writing(engine).begin() as connection:
+                    grant(connection, role, append, read)
+        finally:
+            engine.dispose()
+        say(f"The database of the {role} {'was brought to' if changed else 'had'} the form {migrations.FORMS[role]}.")

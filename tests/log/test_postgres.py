@@ -1,0 +1,316 @@
+"""PostgreSQL's own: a tailing reader misses nothing, roles may what they need, what is changed is found."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+from sqlalchemy import text
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import IntegrityError
+
+import databases
+from hub.errors import HubError, Misuse, Tampered
+from hub.hub import Hub
+from hub.log import migrations
+from hub.log.clock import SetClock
+from hub.log.database import Place, dialect, open_database, parse_url, place
+from hub.log.postgres import grant
+from hub.log.recorder import Recorder
+from hub.scenario import flat_event
+
+NOON = datetime(2026, 6, 1, 3, tzinfo=UTC)
+EACH = int(os.environ.get("HUB_TEST_TAILED", "40"))
+WRITERS = 16
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[Place]:
+    made = place(databases.url(tmp_path, postgres=True))
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture
+def engine(at: Place) -> Iterator[Engine]:
+    made = open_database(at.log, durable=False)
+    yield made
+    made.dispose()
+
+
+class _Undone(Exception):
+    """A transaction that is rolled back on purpose."""
+
+
+def tailed(write: Any, read: Any, last: Any) -> tuple[list[int], list[int]]:
+    """What writers, of whom one in fifty is rolled back, were given; and what a reader saw that only ever goes on."""
+    given: list[int] = []
+    seen: list[int] = []
+    lock, done = threading.Lock(), threading.Event()
+
+    def writer(seed: int) -> None:
+        some = random.Random(seed)
+        for _ in range(EACH):
+            with suppress(_Undone):
+                found = write(some.random() < 0.02, some)
+                with lock:
+                    given.extend(found)
+
+    def reader() -> None:
+        after = 0
+        while not (done.is_set() and after >= last()):
+            rows = read(after)
+            seen.extend(rows)
+            after = rows[-1] if rows else after
+
+    threads = [threading.Thread(target=writer, args=(seed,)) for seed in range(WRITERS)]
+    tail = threading.Thread(target=reader)
+    for thread in (*threads, tail):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    tail.join()
+    return sorted(given), seen
+
+
+def test_a_tailing_reader_misses_nothing_and_finds_no_gap(engine: Engine) -> None:
+    recorder = Recorder(engine, SetClock(NOON))
+
+    def write(undone: bool, some: random.Random) -> list[int]:
+        with recorder.appending() as append:
+            found = [
+                append.add(topic="topic", state=b"state", identity=uuid4().bytes) for _ in range(some.randint(1, 5))
+            ]
+            if undone:
+                raise _Undone
+        return found
+
+    def read(after: int) -> list[int]:
+        return [row.id for row in recorder.select_notifications(after + 1, 100)]
+
+    given, seen = tailed(write, read, lambda: recorder.max_notification_id() or 0)
+    assert seen == given == list(range(1, len(given) + 1))
+    assert len(given) > WRITERS * EACH
+
+
+def test_with_positions_from_a_sequence_the_same_reader_would_miss_some(engine: Engine) -> None:
+    """The control: were nothing missed here, the test above would prove nothing."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE numbered (position bigserial PRIMARY KEY, state bytea)"))
+
+    def write(undone: bool, some: random.Random) -> list[int]:
+        with engine.begin() as connection:
+            found = []
+            for _ in range(some.randint(1, 5)):
+                query = text("INSERT INTO numbered (state) VALUES ('x') RETURNING position")
+                found.append(int(connection.execute(query).scalar_one()))
+            if undone:
+                raise _Undone
+        return found
+
+    def read(after: int) -> list[int]:
+        query = text("SELECT position FROM numbered WHERE position > :after ORDER BY position LIMIT 100")
+        with engine.begin() as connection:
+            return [row.position for row in connection.execute(query, {"after": after})]
+
+    def last() -> int:
+        with engine.begin() as connection:
+            return int(connection.execute(text("SELECT coalesce(max(position), 0) FROM numbered")).scalar_one())
+
+    given, seen = tailed(write, read, last)
+    assert set(seen) < set(given), "a sequence gave every position in order: no race came about"
+    assert given != list(range(1, len(given) + 1)), "what was rolled back left no gap"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE log SET state = 'other'",
+        "DELETE FROM log",
+        "TRUNCATE log",
+        "UPDATE identity SET position = 1",
+        "DELETE FROM identity",
+        "TRUNCATE identity, chunk",
+        "UPDATE head SET position = position - 1",
+        "UPDATE head SET id = 2",
+        "DELETE FROM head",
+        "TRUNCATE head",
+        "INSERT INTO log SELECT position + 5, recorded_us, subject, identity, identity_version, claim, topic, state, "
+        "leaf FROM log",
+        "INSERT INTO log SELECT position - 5, recorded_us, subject, identity, identity_version, claim, topic, state, "
+        "leaf FROM log",
+    ],
+)
+def test_the_owner_itself_cannot_change_what_is_recorded(engine: Engine, statement: str) -> None:
+    recorder = Recorder(engine, SetClock(NOON))
+    events = [StoredEvent(originator_id=uuid4(), originator_version=1, topic="topic", state=b"x") for _ in range(3)]
+    recorder.insert_events(events)
+    with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def role(engine: Engine, name: str) -> URL:
+    """A role of the server that may nothing yet, and the URL to be it with."""
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP ROLE IF EXISTS {name}"))
+        connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD 'tried'"))
+    return databases.server().set(username=name, password="tried")
+
+
+@pytest.fixture
+def roles(at: Place, engine: Engine) -> Iterator[dict[str, str]]:
+    """The URLs of the hub as the roles that append, and that look."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    names = {name: f"hub_{name}{worker}" for name in ("append", "read")}
+    urls = {}
+    for name, called in names.items():
+        of = role(engine, called).update_query_dict({"schema": str(at.log.query["schema"])})
+        urls[name] = of.render_as_string(hide_password=False)
+    for which, url in migrations.databases(at):
+        owner = open_database(url, which)
+        with owner.begin() as connection:
+            grant(connection, which, names["append"], names["read"])
+        owner.dispose()
+    yield urls
+    with engine.begin() as connection:
+        for called in names.values():
+            connection.execute(text(f"DROP OWNED BY {called}"))
+            connection.execute(text(f"DROP ROLE {called}"))
+
+
+def test_the_appending_role_serves_and_may_not_touch_what_is_recorded(roles: dict[str, str], tmp_path: Path) -> None:
+    hub = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
+    hub.init()
+    hub.audit.verify()
+    assert hub.views.rebuild() > 0
+    for statement in (
+        "UPDATE log SET state = 'other'",
+        "DELETE FROM log",
+        "TRUNCATE log",
+        "ALTER TABLE log DISABLE TRIGGER ALL",
+        "DROP TABLE log",
+        "DELETE FROM head",
+        "CREATE TABLE other (x int)",
+        "DROP TRIGGER log_update ON log",
+    ):
+        with pytest.raises(HubError, match=r"may not|damaged"), hub.log.entries.engine.begin() as connection:
+            connection.execute(text(statement))
+    hub.close()
+
+
+def test_the_looking_role_looks_and_cannot_append(roles: dict[str, str], tmp_path: Path) -> None:
+    made = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
+    made.init()
+    made.close()
+    hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
+    assert hub.audit.verify().size > 0
+    with pytest.raises(Misuse, match="may not"):
+        hub.intake.take([flat_event("person.enrolled", {"person": "hanako", "areas": ["07202"]}, "e1")])
+    hub.close()
+
+
+def test_a_trigger_that_is_off_or_changed_is_found(at: Place, engine: Engine, tmp_path: Path) -> None:
+    hub = Hub.open(at.log.render_as_string(hide_password=False), SetClock(NOON), folder=tmp_path)
+    hub.init()
+    hub.audit.verify()
+    for off, on in (
+        ("ALTER TABLE log DISABLE TRIGGER log_update", "ALTER TABLE log ENABLE TRIGGER log_update"),
+        ("ALTER FUNCTION hub_refuse RENAME TO other", "ALTER FUNCTION other RENAME TO hub_refuse"),
+    ):
+        with engine.begin() as connection:
+            connection.execute(text(off))
+        with pytest.raises(Tampered, match="triggers"):
+            hub.audit.verify()
+        with engine.begin() as connection:
+            connection.execute(text(on))
+        hub.audit.verify()
+    hub.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE log SET state = state || 'x' WHERE position = 3",
+        "UPDATE log SET recorded_us = recorded_us + 1 WHERE position = 3",
+        "DELETE FROM log WHERE position = 3",
+        "DELETE FROM log WHERE position = (SELECT max(position) FROM log)",
+        "UPDATE identity SET position = position + 1",
+        "UPDATE head SET frontier = ''",
+        "DELETE FROM head",
+        "DELETE FROM policy",
+    ],
+)
+def test_what_an_owner_changes_without_the_triggers_is_found(
+    at: Place, engine: Engine, tmp_path: Path, statement: str
+) -> None:
+    hub = Hub.open(at.log.render_as_string(hide_password=False), SetClock(NOON), folder=tmp_path)
+    hub.init()
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text(statement))
+    with pytest.raises(Tampered):
+        hub.audit.verify()
+    hub.close()
+
+
+def test_a_database_that_was_not_migrated_says_what_to_do(tmp_path: Path) -> None:
+    url = databases.server().update_query_dict({"schema": "nothing_there"}).render_as_string(hide_password=False)
+    with pytest.raises(Misuse, match="hub migrate"):
+        Hub.open(url, SetClock(NOON), folder=tmp_path)
+
+
+def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    named = databases.server().update_query_dict({"schema": f"t{os.getpid()}_at_once"})
+    at, failed = place(named.render_as_string(hide_password=False)), []
+
+    def migrate() -> None:
+        try:
+            for which, url in migrations.databases(at):
+                engine = open_database(url, which)
+                migrations.upgrade(engine, which)
+                engine.dispose()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=migrate) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    databases.prepare(at)
+    databases.drop(at)
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("postgresql://hub@127.0.0.1/hub?schema=A-b", "schema"),
+        ("mysql://hub@127.0.0.1/hub", "PostgreSQL"),
+    ],
+)
+def test_urls_that_are_none_are_refused(url: str, word: str) -> None:
+    with pytest.raises(Misuse, match=word):
+        parse_url(url)
+
+
+def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_words(tmp_path: Path) -> None:
+    wrong = databases.server().set(password="wrong").render_as_string(hide_password=False)
+    with pytest.raises(Misuse, match="refuses this user or password"):
+        Hub.open(wrong, SetClock(NOON), folder=tmp_path)
+    with pytest.raises(HubError, match="does not answer"):
+        Hub.open("postgresql://hub:secret@127.0.0.1:1/hub", SetClock(NOON), folder=tmp_path)
+
+
+def test_the_dialect_of_a_server_is_its_own(engine: Engine) -> None:
+    assert dialect(engine).name == "postgresql"
