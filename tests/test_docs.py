@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer.main
-import yaml
 
 from hub import cli
 from hub.cli import opening
@@ -101,8 +100,3 @@ def test_the_page_of_access_shows_the_table() -> None:
     page = (ROOT / "docs" / "access.md").read_text()
     for table in (access._ROUTES, access._KINDS):
         assert table.strip("\n") in page
-
-
-def test_the_compose_file_runs_commands_that_exist() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert {service["command"][0] for service in services.values()} <= {c.split()[0] for c in commands()}

@@ -639,7 +639,8 @@ class _Verifying:
 
     def _index(self) -> None:
         """The index of disclosures by person: all rows are true, and of a disclosure that it holds none is missing."""
-        standing, derived = (index.shown.to_metadata(MetaData(), schema=schema) for schema in ("hub", "main"))
+        schemas = self._beside.kept, self._beside.copies
+        standing, derived = (index.shown.to_metadata(MetaData(), schema=schema) for schema in schemas)
         same = [mine == other for mine, other in zip(standing.columns, derived.columns, strict=True)]
         held = or_(
             derived.c.position <= index.whole(self._connection), derived.c.position.in_(select(index.ahead.c.position))

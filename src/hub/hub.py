@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, select
 
 from hub import hazards, retention
 from hub.audit import Audit
@@ -27,11 +27,11 @@ from hub.feeds import Feeds
 from hub.hazards import HazardPolicy
 from hub.intake import HUB, Intake
 from hub.linking import Linking
-from hub.log import migrations
+from hub.log import migrations, recorder
 from hub.log.clock import Clock
 from hub.log.content import ContentKeys
 from hub.log.database import open_database, place
-from hub.log.log import Closed, Log
+from hub.log.log import RESTORING, Closed, Log
 from hub.log.sealing import Keyring
 from hub.payloads import Payloads
 from hub.plugins import Plugins
@@ -93,6 +93,7 @@ class Hub:
         retention_policy: Callable[[Schemas], RetentionPolicy] | None = None,
         plugins: Plugins | None = None,
         durable: bool = True,
+        restoring: bool = False,
     ) -> Hub:
         """The hub whose log is at `url`; its databases are created where they are missing.
 
@@ -100,12 +101,15 @@ class Hub:
         server. master: the key that wraps the hub's keys, 32 bytes; without it, the file `master.key` beside the
         database, which is made where there is none. retention_policy: makes it of the schemas that are here, those
         too whose connector is gone. plugins: the connectors, with what was set for each. durable:
-        False for a hub that is thrown away. Raises Misuse.
+        False for a hub that is thrown away. restoring: whether `hub restore` itself opens what it has not finished.
+        Raises Misuse.
         """
         at = place(url, keys_url, folder or Path("hub-data"))
         plugins = plugins or Plugins()
         schemas = schemas or plugins.extend(packaged())
         engine, keys = open_database(at.log, durable=durable), open_database(at.keys, "keys", durable=durable)
+        if not restoring:
+            _check_restored(engine)
         migrations.prepare(keys, "keys")
         keyring = Keyring(keys, _master(at.folder / "master.key") if master is None else master)
         migrations.prepare(engine, "log")
@@ -264,6 +268,17 @@ def default_policy() -> HazardPolicy:
 def default_retention(schemas: Schemas) -> RetentionPolicy:
     """The retention policy that ships with the hub."""
     return retention.load(Path(__file__).with_name("retention.toml").read_bytes(), schemas)
+
+
+def _check_restored(engine: Engine) -> None:
+    """Raise Misuse where a restore has not ended; before anything is made there, keys above all."""
+    with engine.connect() as connection:
+        unfinished = inspect(connection).has_table(recorder.setting.name) and connection.scalar(
+            select(recorder.setting.c.name).where(recorder.setting.c.name == RESTORING)
+        )
+    if unfinished:
+        engine.dispose()
+        raise Misuse("this database is being restored, or its restore was cut off; run hub restore again")
 
 
 def _master(path: Path) -> bytes:

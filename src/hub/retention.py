@@ -207,6 +207,13 @@ def _name(month: int) -> str:
     return sealing.first_of(month).strftime("%Y-%m")
 
 
+def marked(connection: Connection) -> list[tuple[str, int]]:
+    """The kinds and months that the log's own database says were destroyed: what keys from a backup have to obey."""
+    names = connection.scalars(select(recorder.setting.c.name).where(recorder.setting.c.name.like(f"{_FOLDED}:%")))
+    parts = [name.split(":") for name in names]
+    return [(kind, int(month)) for _, kind, month in parts]
+
+
 def _mark(kind: str, month: int) -> str:
     """The setting that says that the views were brought along."""
     return f"{_FOLDED}:{kind}:{month}"

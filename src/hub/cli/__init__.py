@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli import databases, derive, quarantine, relay, schemas, sources
+from hub.cli import backups, databases, derive, quarantine, relay, schemas, sources
 from hub.cli.opening import (
     IDENTITY,
     At,
@@ -58,6 +58,8 @@ app.command("relay")(relay.relay)
 app.command("ingest-kafka")(relay.ingest_kafka)
 app.command("derive")(derive.derive)
 app.add_typer(sources.forward_app, name="forward")
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schemas.schemas_app, name="schemas")
 

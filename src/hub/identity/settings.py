@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -290,18 +291,34 @@ def _login(table: _Table, issuers: Sequence[Issuer], secrets: Mapping[str, str])
         raise table.wrong("issuer", "is the name of no issuer")
     if at.audience == client_id:
         raise table.wrong("client_id", "is the audience too: an ID token would pass for an access token")
-    variable = table.text("client_secret_env", None)
-    if variable is not None and not secrets.get(variable):
-        raise table.wrong("client_secret_env", "names no variable of the environment that is set")
     return Login(
         issuer=name,
         client_id=client_id,
-        client_secret=secrets[variable] if variable else None,
+        client_secret=_client_secret(table, secrets),
         scope=table.text("scope", "openid"),
         public_url=table.url("public_url").rstrip("/"),
         idle_s=table.seconds("idle_s", 30 * 60, 24 * 3600),
         longest_s=table.seconds("longest_s", 8 * 3600, 24 * 3600),
     )
+
+
+def _client_secret(table: _Table, secrets: Mapping[str, str]) -> str | None:
+    variable, path = table.text("client_secret_env", None), table.text("client_secret_file", None)
+    if variable is not None and path is not None:
+        raise table.wrong("client_secret_file", "and client_secret_env: one of the two")
+    if variable is not None:
+        if not secrets.get(variable):
+            raise table.wrong("client_secret_env", "names no variable of the environment that is set")
+        return secrets[variable]
+    if path is None:
+        return None
+    try:
+        secret = Path(path).read_text().strip()
+    except (OSError, ValueError):
+        secret = ""
+    if not secret:
+        raise table.wrong("client_secret_file", "names no file that holds a secret and can be read")
+    return secret
 
 
 def _officers(table: _Table) -> Officers:

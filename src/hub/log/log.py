@@ -34,6 +34,9 @@ from hub.schemas import Kind, Schemas
 _ENVELOPE = "entry"
 _NO_SCHEMA = "there is no schema of {topic} here: install the connector that brings it, or restore what was kept of it"
 
+RESTORING = "restoring"
+"""The setting of a database that a restore has not finished: no hub opens it."""
+
 Reason = Literal["erased", "retention ended"]
 """Why a payload cannot be read any more: its person was erased (R15), or its month was destroyed."""
 

@@ -122,6 +122,12 @@ def header(month: int) -> bytes:
     return _HEADER.pack(_VERSION, month)
 
 
+def month_in(state: bytes) -> int:
+    """The month that a state, or its beginning, says it is sealed for; 0 where none."""
+    month: int = _HEADER.unpack_from(state)[1]
+    return month
+
+
 def commitment_of(state: bytes) -> bytes:
     """The commitment of a state that was just sealed."""
     return state[_BODY - _COMMITMENT : _BODY]
@@ -135,6 +141,11 @@ def month_of(time: datetime) -> int:
 def first_of(month: int) -> datetime:
     """When a month begins, by the number that `month_of` gives; `first_of(month + 1)` is when it is over."""
     return datetime(2000 + (month - 1) // 12, (month - 1) % 12 + 1, 1, tzinfo=UTC)
+
+
+def backup_secret(master: bytes) -> bytes:
+    """What the manifests of a hub's backups are authenticated with, before any of its keys is there."""
+    return hmac.digest(master, b"hub/backup", "sha256")
 
 
 class Gone(Exception):
@@ -287,6 +298,12 @@ class Keyring:
         except InvalidTag:
             raise Tampered("an item of the quarantine was changed") from None
 
+    def keep_parked(self, items: Iterable[str]) -> None:
+        """Destroy the key of every item that is not among `items`."""
+        with self._engine.connect() as connection:
+            there = set(connection.scalars(select(parked_key.c.item)))
+        self.destroy_parked(there.difference(items))
+
     def destroy_parked(self, items: Iterable[str]) -> None:
         """Destroy the keys of items: what is sealed under them cannot be read any more, in no backup either."""
         wanted = sorted(items)
@@ -316,6 +333,10 @@ class Keyring:
         """All subjects that have a key."""
         with self._engine.connect() as connection:
             return set(connection.scalars(select(person_key.c.subject)))
+
+    def secret_of_backups(self) -> bytes:
+        """As `backup_secret`."""
+        return backup_secret(self._master)
 
     def secret(self, subject: int, purpose: str) -> bytes:
         """32 bytes derived from the subject's key. Raises Gone."""
