@@ -89,7 +89,7 @@ def upgrade(engine: Engine, role: Role) -> bool:
             if role == "log":
                 recorder.begin(connection)
         elif form != FORMS[role]:
-            _revise(connection, role, form)
+            revise(connection, role, form)
             offers.guard(connection, role)
         return form != FORMS[role]
 
@@ -100,7 +100,8 @@ def _form(connection: Connection) -> str | None:
     return connection.scalar(select(_version.c.version_num))
 
 
-def _revise(connection: Connection, role: Role, form: str) -> None:
+def revise(connection: Connection, role: Role, form: str | None) -> None:
+    """Run the revisions behind `form` (None: all). Raises Misuse for a form that this release does not know."""
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -110,6 +111,7 @@ def _revise(connection: Connection, role: Role, form: str) -> None:
     config.set_main_option("version_locations", str(_FOLDER / role))
     config.set_main_option("path_separator", "newline")
     config.attributes.update(connection=connection, metadata=_METADATA[role])
-    if form not in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if form is not None and form not in known:
         raise Misuse("the database is of a newer release's form; run that release, or restore a backup of before")
     command.upgrade(config, "head")
