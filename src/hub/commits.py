@@ -46,6 +46,8 @@ class Commits:
         """Ordinals of persons whose erasure is recorded and whose keys are still there."""
         self._severed: set[bytes] = set()
         """Ids at services (digests) that were severed, and of which something may still be kept."""
+        self.unsure = False
+        """Whether a commit failed of which nobody knows whether it is durable, or what follows it was not done."""
         self.observe: Callable[[int, int], None] = lambda jobs, events: None
         """Told of each commit: how many jobs shared it, how many positions it took."""
         self.erase: Callable[[Sequence[bytes]], None] = lambda digests: None
@@ -87,6 +89,7 @@ class Commits:
         try:
             self._commit(together)
         except Busy as error:
+            self.unsure = True
             for call in together:
                 call.error = error
         except Exception as error:
@@ -127,6 +130,7 @@ class Commits:
                 self.retire(change.retired)
             self._destroy()
         except Exception as error:  # the others are durable; the next commit tries again
+            self.unsure = True
             for call in erasing:
                 call.error = error
 

@@ -24,6 +24,7 @@ from hub.connector import Fetch, Polls, Pulled, Response
 from hub.errors import Busy, HubError, Misuse, PayloadError, Tampered, Unavailable
 from hub.events import EPOCH, micros
 from hub.fetching import Fetcher
+from hub.log.clock import SKEW
 from hub.log.log import Log
 from hub.log.recorder import Number, metadata
 from hub.payloads import POLL, Delivery, Payloads, Taken
@@ -186,7 +187,7 @@ class Polling:
         with self._log.entries.maintaining() as connection:
             if connection.scalar(select(polled.c.name).where(polled.c.name == name)) is None:
                 connection.execute(insert(polled).values(name=name, due_us=0, lease_us=0, failures=0))
-            leapt = polled.c.lease_us > micros(now + LEASE)
+            leapt = polled.c.lease_us > micros(now + LEASE + SKEW)
             free = (polled.c.name == name) & or_(polled.c.lease_us < micros(now), leapt, polled.c.lease == self._me)
             mine = {"lease": self._me, "lease_us": micros(now + LEASE), "due_us": micros(now)}
             if not connection.execute(update(polled).where(free).values(mine)).rowcount:

@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Column, LargeBinary, String, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Index, LargeBinary, String, Table, delete, func, insert, select, update
 
 from hub.errors import Busy
 from hub.identity.caller import ROLES, Caller
@@ -44,6 +44,9 @@ session = Table(
     Column("until_s", Number, nullable=False),
     Column("used_s", Number, nullable=False),
     Column("box", LargeBinary, nullable=False),
+    Index("session_until", "until_s"),
+    Index("session_what", "what"),
+    Index("session_person", "person"),
 )
 
 

@@ -249,7 +249,7 @@ def test_a_preview_says_who_would_see_which_fields_and_records_nothing(home: tup
     assert {recipient for recipient, _ in found} == {"aizu-city"}
     location = found["aizu-city", "location.reported"]
     assert (location["precision"], location["fields"], location["new"]) == ("1km", ["lat_deg", "lon_deg", "mesh"], True)
-    assert found["aizu-city", "safety.answered"]["fields"] == ["status"]
+    assert found["aizu-city", "safety.answered"]["fields"] == ["status", "expires_at"]
     assert sees("exercise") == {}
     assert town.hub.log.entries.max_notification_id() == end
     assert client.call("POST", f"{HANAKO}/preview", {"grant": {"to": 1}, "mode": "normal"}).status == 422

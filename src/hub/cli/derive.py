@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.opening import Database, Json, opened, print_json, say
+from hub.cli.opening import Database, Json, kept_up, opened, print_json, say
 from hub.cli.relay import broker_of, until_signal
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def derive(
     """Fold the heavier derived views (who was shown to whom), until SIGTERM or Ctrl+C. hub serve does it too."""
     from hub.derived.follower import Follower
 
-    with opened(database) as hub:
+    with opened(database) as hub, kept_up(hub):
         if status:
             lag = hub.index.lag()
             row = {"disclosures_waiting": lag.waiting, "position": lag.end}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +35,7 @@ RETENTION = "HUB_RETENTION"
 CONNECTORS = "HUB_CONNECTORS"
 OUTBOX = "HUB_OUTBOX"
 KAFKA = "HUB_KAFKA"
+_RENEW_S = 2.0
 DEFAULT_DATABASE = "sqlite:///hub-data/hub.sqlite3"
 
 Database = Annotated[
@@ -187,6 +189,29 @@ def _with_password(url: str, setting: str) -> str:
     except (OSError, ValueError):
         raise Misuse(f"{setting} names no file that can be read") from None
     return parse_url(url).set(password=password).render_as_string(hide_password=False)
+
+
+@contextmanager
+def kept_up(hub: Hub) -> Iterator[None]:
+    """While a command runs for long: what other processes destroyed is dropped from its memory."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hub.errors import HubError
+
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(_RENEW_S):
+            with suppress(HubError, SQLAlchemyError):  # the next one tries again
+                hub.renew()
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

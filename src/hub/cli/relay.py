@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import KAFKA, Database, Json, opened, print_json, say
+from hub.cli.opening import KAFKA, Database, Json, kept_up, opened, print_json, say
 
 if TYPE_CHECKING:
     from hub.hub import Hub
@@ -40,7 +40,7 @@ def relay(
     from hub.relay.relay import Relay
     from hub.relay.views import ViewLines
 
-    with opened(database) as hub:
+    with opened(database) as hub, kept_up(hub):
         broker, registry = broker_of(hub), Registry(hub.log.schemas)
         events, views = EventsLine(hub.log, broker, registry), ViewLines(hub, broker, registry)
         lines = Relay(hub.relayed, broker, lambda: [events, *views.lines()])
@@ -60,7 +60,7 @@ def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
     from hub.registry import Registry
     from hub.relay.ingest import Ingest
 
-    with opened(database, create=True) as hub:
+    with opened(database, create=True) as hub, kept_up(hub):
         broker = broker_of(hub)
         if not broker.settings.sources:
             raise Misuse("no source may come by the topic: name them under [ingest.sources] in HUB_KAFKA")

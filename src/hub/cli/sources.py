@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import OUTBOX, Database, Json, connectors, opened, print_json, say, to_open
+from hub.cli.opening import OUTBOX, Database, Json, connectors, kept_up, opened, print_json, say, to_open
 
 if TYPE_CHECKING:
     from hub.forwarding.outbox import Outbox
@@ -131,7 +131,7 @@ def poll(
     """Ask the sources that are polled, each going on where it was, until SIGTERM or Ctrl+C."""
     from hub.errors import Misuse
 
-    with opened(database, create=True) as hub:
+    with opened(database, create=True) as hub, kept_up(hub):
         if hub.simulated:
             raise Misuse("this database replays the past; it asks nobody")
         hub.init()

@@ -17,6 +17,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, insert, or_, select, update
 
 from hub.events import Entry, micros
+from hub.log.clock import SKEW
 from hub.log.log import Log
 from hub.log.recorder import Head
 from hub.views import index
@@ -146,7 +147,7 @@ class Index:
         with self._log.entries.maintaining() as connection:
             if connection.scalar(select(share.c.name).where(share.c.name == index.WHOLE)) is None:
                 connection.execute(insert(share).values(name=index.WHOLE, next=0, lease_us=0))
-            leapt = share.c.lease_us > micros(now + LEASE)
+            leapt = share.c.lease_us > micros(now + LEASE + SKEW)
             free = or_(share.c.lease_us < micros(now), leapt, share.c.lease == self._me)
             mine = update(share).where(share.c.name == index.WHOLE, free)
             return bool(connection.execute(mine.values(lease=self._me, lease_us=micros(now + LEASE))).rowcount)

@@ -13,6 +13,12 @@ from typing import Protocol
 
 from hub.errors import Busy
 
+APART = timedelta(seconds=30)
+"""How far the clocks of machines over one log may be apart."""
+
+SKEW = timedelta(minutes=5)
+"""A lease that ends later than this behind its longest is one of a clock that leapt."""
+
 DRIFT = timedelta(minutes=5)
 PAUSE = timedelta(days=7)
 
@@ -22,6 +28,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The hub's time, aware UTC."""
+        ...
+
+    def compare(self, other: datetime | None) -> None:
+        """Raise Busy where another machine's clock, which every process looks at, is far from this one."""
         ...
 
     def watch(self, last: datetime | None, accepted: datetime | None) -> None:
@@ -45,6 +55,9 @@ class SetClock:
     def now(self) -> datetime:
         return self._time
 
+    def compare(self, other: datetime | None) -> None:
+        """A clock that is set is always trusted."""
+
     def watch(self, last: datetime | None, accepted: datetime | None) -> None:
         """A clock that is set is always trusted."""
 
@@ -63,6 +76,13 @@ class WatchedClock:
 
     def now(self) -> datetime:
         return self._wall()
+
+    def compare(self, other: datetime | None) -> None:
+        if other is not None and abs(self._wall() - other) > APART:
+            raise Busy(
+                "this machine's clock and the database's are more than 30 seconds apart; nothing is appended. "
+                "Check the time of both"
+            )
 
     def watch(self, last: datetime | None, accepted: datetime | None) -> None:
         if accepted is not None and accepted > self._base:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, MetaData, Table, event, make_url
+from sqlalchemy import URL, ColumnElement, Connection, Engine, ExceptionContext, MetaData, Table, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hub.errors import HubError, Misuse
@@ -50,6 +51,9 @@ class Dialect(Protocol):
 
     def writing(self, engine: Engine) -> Engine:
         """The same engine for transactions that write."""
+
+    def time(self) -> ColumnElement[datetime] | None:
+        """The clock of the database's machine, which every process can look at; None where it is the process's own."""
 
     def turn(self, engine: Engine) -> AbstractContextManager[object]:
         """What this process waits for before it locks the head; threads may share it."""

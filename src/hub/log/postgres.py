@@ -7,22 +7,39 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import errors
-from sqlalchemy import URL, Connection, Engine, LargeBinary, MetaData, String, Table, create_engine, inspect
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    func,
+    inspect,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 from sqlalchemy.types import BigInteger, Integer, TypeEngine
 
-from hub.errors import Busy, HubError, Misuse, Tampered
+from hub.errors import Busy, HubError, Misuse, PayloadError, Tampered
 from hub.log.database import DAMAGED, SCHEMA, Beside, Role
 
 _COMPILED = postgresql.dialect()  # type: ignore[no-untyped-call]
 _LOCK_S = 60
 _CONNECT_S = 10
+_ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+"""A server that falls silent is given up within half a minute; it gives up a client that does, as soon."""
+
 _POOL = 16
 """Connections of a process to each of the two databases; as many again under load."""
 
@@ -69,6 +86,7 @@ _AWAY = _Told(Busy, "the database does not answer; try again")
 _MEANINGS = {
     "08": _AWAY,
     "57": _AWAY,
+    "25P03": _AWAY,
     "53": _Told(Busy, "the database has no room left: its disk, memory or connections; try again once it has"),
     "40": _Told(Busy, "the database had to take it back; try again"),
     "55P03": _Told(Busy, "another process holds the log; try again"),
@@ -94,13 +112,22 @@ class Postgres:
             "search_path": schema,
             "synchronous_commit": "on" if durable else "off",
             "lock_timeout": f"{_LOCK_S}s",
-            "idle_in_transaction_session_timeout": "10min",
+            "idle_in_transaction_session_timeout": f"{_LOCK_S}s",
+            "tcp_keepalives_idle": "10",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+            "tcp_user_timeout": "20s",
             "timezone": "UTC",
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         return create_engine(
             url.difference_update_query(["schema"]),
-            connect_args={"options": options, "connect_timeout": _CONNECT_S, "application_name": f"hub {role}"},
+            connect_args={
+                "options": options,
+                "connect_timeout": _CONNECT_S,
+                "application_name": f"hub {role}",
+                **_ALIVE,
+            },
             hide_parameters=True,
             pool_size=_POOL,
             max_overflow=_POOL,
@@ -114,6 +141,9 @@ class Postgres:
 
     def writing(self, engine: Engine) -> Engine:
         return engine
+
+    def time(self) -> ColumnElement[datetime] | None:
+        return func.clock_timestamp(type_=DateTime(timezone=True))
 
     def turn(self, engine: Engine) -> AbstractContextManager[object]:
         return threading.Lock()  # among processes the head's row is the turn
@@ -184,6 +214,8 @@ class Postgres:
             if named in _MEANINGS:
                 told = _MEANINGS[named]
                 return told.error(told.words)
+        if isinstance(error, errors.DataError) and not state:  # text with NUL, which the driver refuses
+            return PayloadError("holds a character that the database cannot keep")
         if isinstance(error, errors.OperationalError) and not state:  # a connection that was refused has no state
             said = str(error)
             named = "28" if "authentication" in said else "3D" if "does not exist" in said else "08"
@@ -246,6 +278,7 @@ def grant(connection: Connection, role: Role, append: str | None, read: str | No
         _run(connection, f'GRANT USAGE ON SCHEMA "{schema}" TO "{name}"')
         _run(connection, f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO "{name}"')
     if append:
+        _run(connection, f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO "{append}"')
         for table in inspect(connection).get_table_names(schema=schema):
             _run(connection, f'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON "{schema}"."{table}" FROM "{append}"')
             if rights := _RIGHTS.get(table, "INSERT, UPDATE, DELETE"):

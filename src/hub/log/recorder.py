@@ -199,6 +199,8 @@ class Recorder(ApplicationRecorder):
         offers = dialect(engine)
         self._offers, self._writers, self._readers = offers, offers.writing(engine), offers.reading(engine)
         self._turn = offers.turn(engine)
+        time = offers.time()
+        self._lock_head = _LOCK_HEAD if time is None else _LOCK_HEAD.add_columns(time.label("time"))
         self._listeners: set[threading.Event] = set()
 
     @contextmanager
@@ -215,9 +217,10 @@ class Recorder(ApplicationRecorder):
             listener.set()
 
     def _begin(self, connection: Connection) -> Append:
-        row = connection.execute(_LOCK_HEAD).first()
+        row = connection.execute(self._lock_head).first()
         if row is None:
             raise Tampered(_NO_HEAD)
+        self.clock.compare(getattr(row, "time", None))
         last = _time(row.recorded_us) if row.position else None
         accepted = connection.scalar(_ACCEPTED)
         self.clock.watch(last, datetime.fromisoformat(accepted) if accepted else None)

@@ -232,7 +232,13 @@ class Keyring:
     def forget(self, subject: int) -> None:
         """Drop what is held in memory of the subject's key."""
         self._persons.pop(subject, None)
-        self._ciphers = {name: cipher for name, cipher in self._ciphers.items() if name[0] != subject}
+        for name in [name for name in list(self._ciphers) if name[0] == subject]:
+            self._ciphers.pop(name, None)
+
+    def forget_all(self, subjects: Iterable[int]) -> None:
+        """Drop what is held in memory of the keys of these subjects."""
+        for subject in [subject for subject in subjects if subject in self._persons]:
+            self.forget(subject)
 
     def periods(self) -> list[tuple[str, int]]:
         """The kinds and months that have a key, the oldest month first."""
@@ -328,6 +334,16 @@ class Keyring:
             for table in (person_key, period_key, parked_key, content_key, hub_key):
                 for wrapped in connection.scalars(select(table.c.wrapped)):
                     self._unwrap(wrapped)
+
+    def held(self, subjects: Iterable[int]) -> list[int]:
+        """Which of these subjects have a key."""
+        wanted = sorted(subjects)
+        found: list[int] = []
+        with self._engine.connect() as connection:
+            for at in range(0, len(wanted), 500):
+                part = person_key.c.subject.in_(wanted[at : at + 500])
+                found += connection.scalars(select(person_key.c.subject).where(part))
+        return found
 
     def subjects(self) -> set[int]:
         """All subjects that have a key."""

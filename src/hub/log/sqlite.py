@@ -10,11 +10,12 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, MetaData, Table, create_engine, event, insert
+from sqlalchemy import URL, ColumnElement, Connection, Engine, MetaData, Table, create_engine, event, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
@@ -130,6 +131,9 @@ class Sqlite:
 
     def writing(self, engine: Engine) -> Engine:
         return engine.execution_options(**{_WRITER: True})
+
+    def time(self) -> ColumnElement[datetime] | None:
+        return None
 
     def turn(self, engine: Engine) -> AbstractContextManager[object]:
         return Turn(Path(f"{engine.url.database}.turn"))

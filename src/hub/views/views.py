@@ -7,9 +7,10 @@ of persons and the policies that were used lately, each with the position since 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
 
@@ -149,13 +150,22 @@ class Views:
                         self._held[ordinal] = held
         return found
 
-    def places_at(self, connection: Connection, city: City, ordinals: Sequence[int], position: int) -> dict[int, Place]:
-        """Where the latest location puts each person."""
+    def places_at(
+        self,
+        connection: Connection,
+        city: City,
+        ordinals: Sequence[int],
+        position: int,
+        fresh: Mapping[int, Entry] = MappingProxyType({}),
+    ) -> dict[int, Place]:
+        """Where the latest location puts each person. fresh: entries, by position, whose rows are not written yet."""
         terms = city.kinds.get(LOCATION)
         if terms is None:
             return {}
         newest = self.facts.newest(connection, ordinals, terms, False, position)
-        meshes = self.meshes(connection, [rows[0].position for rows in newest.values()])
+        places = {rows[0].position for rows in newest.values()}
+        meshes = self.meshes(connection, places - fresh.keys())
+        meshes |= {at: _mesh_of(fresh[at]) for at in places & fresh.keys()}
         return {o: Place(meshes[rows[0].position], rows[0].effective_at) for o, rows in newest.items()}
 
     def meshes(self, connection: Connection, positions: Iterable[int]) -> dict[int, str | None]:
@@ -167,7 +177,7 @@ class Views:
             missing = positions
         for position, entry in self.log.read(connection, missing).items() if missing else ():
             if isinstance(entry, Entry):
-                self._meshes[position] = mesh(entry.event.data["lat_deg"], entry.event.data["lon_deg"])
+                self._meshes[position] = _mesh_of(entry)
             else:
                 self._meshes[position] = LOST_MESH if entry.reason == "retention ended" else None
         return {position: self._meshes[position] for position in positions}
@@ -273,6 +283,10 @@ class Views:
         self._held = {o: h for o, h in self._held.items() if o != ordinal and not h.policy.delegations}
 
 
+def _mesh_of(entry: Entry) -> str | None:
+    return mesh(entry.event.data["lat_deg"], entry.event.data["lon_deg"])
+
+
 class Change:
     """The folding of new entries, in the transaction that appends them (or that rebuilds the views).
 
@@ -356,7 +370,8 @@ class Change:
         """Where the latest location puts someone, this change included."""
         self._flush_persons()  # the newest fact is looked up from the person's row
         self._flush_facts()
-        return self.views.places_at(self.connection, self.city, [ordinal], position).get(ordinal)
+        fresh = {int(entry.position): entry for entry in self.here.values()}
+        return self.views.places_at(self.connection, self.city, [ordinal], position, fresh).get(ordinal)
 
     def take(self, entry: Entry | Closed, identity: bytes, claim: bytes = b"") -> None:
         """Fold one entry, which took its position in this transaction."""

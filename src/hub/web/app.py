@@ -14,6 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
@@ -48,6 +49,7 @@ Layer = Callable[[Any, Any, Any], Awaitable[None]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _LEAVE_S = 2.0
+_FINISH_TURNS = 30
 _FIGURES: spec.Responses = {200: {"description": "Figures of all workers", "content": {"text/plain": {}}}}
 
 
@@ -141,10 +143,15 @@ def _end_streams_first(at: Door) -> None:
 
 
 async def _leave(at: Door) -> None:
+    """Leave the figures where the others find them, and see to what other processes did or could not finish."""
+    turns = 0
     while True:
-        await asyncio.to_thread(at.metrics.leave)
-        with suppress(HubError):  # the next one tries again
-            await asyncio.to_thread(at.hub.retention.renew)
+        with suppress(HubError, SQLAlchemyError, OSError):  # the next one tries again
+            await asyncio.to_thread(at.metrics.leave)
+            await asyncio.to_thread(at.hub.renew)
+            turns += 1
+            if at.hub.commits.unsure or turns % _FINISH_TURNS == 0:
+                await asyncio.to_thread(at.hub.finish)
         await asyncio.sleep(_LEAVE_S)
 
 

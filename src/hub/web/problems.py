@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -95,6 +96,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem("refused", "The id is taken by other content; choose another id.", [told(error)])
         case PayloadError() | Refused():
             return Problem("refused", "See errors: mend the request, or leave it.", [told(error)])
+        case NoConnection():
+            return problem_of(Busy("too much is asked of the database at once"))
         case Busy():
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             return Problem("busy", f"{error}. Nothing was taken in; send it again.", headers=headers)

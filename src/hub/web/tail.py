@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from hub.errors import HubError
 
 EVERY_S = 0.1
@@ -30,7 +32,7 @@ class Tail:
             await asyncio.sleep(EVERY_S)
             if not wanted():
                 continue
-            with contextlib.suppress(HubError):
+            with contextlib.suppress(HubError, SQLAlchemyError):  # the next look tries again
                 self._looked, matters = await asyncio.to_thread(self._look, self._looked)
                 if matters:
                     self.position = self._looked
