@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, Index, Table, delete, select, update
 
+from hub.errors import Tampered
 from hub.events import (
+    CONTROLS,
     ConsentGranted,
     ConsentRevoked,
     Control,
@@ -104,8 +106,11 @@ class Policies:
         city = City()
         for at in sorted(entries):
             entry = entries[at]
-            if isinstance(entry, Entry):
-                city = city.apply(control(entry.event), entry.position, entry.recorded_at)  # type: ignore[arg-type]
+            if not isinstance(entry, Entry):
+                continue
+            if entry.event.kind not in CONTROLS:
+                raise Tampered("the view policy does not follow from the log; run: hub rebuild", position=at)
+            city = city.apply(control(entry.event), entry.position, entry.recorded_at)  # type: ignore[arg-type]
         return city
 
     def city_since(self, connection: Connection, position: int) -> int:

@@ -35,13 +35,10 @@ def databases(at: Place) -> list[tuple[Role, URL]]:
 
 def prepare(engine: Engine, role: Role) -> None:
     """Bring an SQLite file to this release's form. Raises Misuse for a database that is not, and cannot be here."""
-    form = form_of(engine)
-    if form == FORMS[role]:
-        return
     if dialect(engine).name == "sqlite":
         upgrade(engine, role)
-        return
-    raise Misuse("the database is not of this release's form; as the role that owns it, run: hub migrate")
+    elif form_of(engine) != FORMS[role]:
+        raise Misuse("the database is not of this release's form; as the role that owns it, run: hub migrate")
 
 
 @contextmanager
@@ -88,8 +85,9 @@ def upgrade(engine: Engine, role: Role) -> bool:
             connection.execute(insert(_version).values(version_num=FORMS[role]))
             if role == "log":
                 recorder.begin(connection)
-        elif form != FORMS[role]:
-            revise(connection, role, form)
+        else:
+            if form != FORMS[role]:
+                revise(connection, role, form)
             offers.guard(connection, role)
         return form != FORMS[role]
 

@@ -11,9 +11,7 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_table(
-        "ahead",
-        sa.Column("position", NUMBER, autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("position"),
+        "ahead", sa.Column("position", NUMBER, autoincrement=False, nullable=False), sa.PrimaryKeyConstraint("position")
     )
     op.create_table(
         "chain",
@@ -234,6 +232,9 @@ def upgrade() -> None:
         sa.Column("box", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_index("session_person", "session", ["person"], unique=False)
+    op.create_index("session_until", "session", ["until_s"], unique=False)
+    op.create_index("session_what", "session", ["what"], unique=False)
     op.create_table(
         "setting",
         sa.Column("name", sa.String(), nullable=False),
