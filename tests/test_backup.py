@@ -659,7 +659,7 @@ def test_the_commands_say_what_they_did(home: Town, tmp_path: Path, hub_main: Ca
     target.mkdir()
     shutil.copy(home.folder / MASTER, target)
     said = hub_main(*arguments, "--json")
-    assert json.loads(said.out) == {"position": end(home), "root": log["root"], "erased_again": 0}
+    assert json.loads(said.out) == {"position": end(home), "root": log["root"], "erased_again": 0, "unknown_keys": 0}
     assert hub_main("verify", "--database", url(target)).status == 0
 
 

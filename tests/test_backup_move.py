@@ -94,3 +94,22 @@ def test_there_and_back(tmp_path: Path) -> None:
     again.audit.verify()
     again.close()
     shutil.rmtree(tmp_path / "back")
+
+
+def test_keys_that_are_newer_than_the_log_lose_whom_it_does_not_know(tmp_path: Path) -> None:
+    clock = SetClock(DAWN)
+    here = Hub.open(f"sqlite:///{tmp_path}/hub.sqlite3", clock, master=MASTER, durable=False)
+    here.init()
+    here.intake.take(told())
+    take_log(here, tmp_path / "log")
+    kept = here.log.keyring.subjects()
+    here.intake.take([flat_event("person.enrolled", {"person": "jiro", "areas": ["07202"]}, "late")])
+    take_keys(here, tmp_path / "keys")
+    here.close()
+
+    url = databases.url(tmp_path / "there", postgres=True)
+    done = restore(Databases(url), MASTER, log=tmp_path / "log", keys=tmp_path / "keys")
+    assert done.unknown_keys == 1
+    there = Hub.open(url, clock, master=MASTER, folder=tmp_path / "files")
+    assert there.log.keyring.subjects() == kept
+    there.close()

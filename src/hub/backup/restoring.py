@@ -4,7 +4,8 @@ While the setting `restoring` stands no hub opens the database. The rows of the 
 keys another: a restore that was killed has all of them or none, and the same one, run again, goes on from there.
 
 What was erased stays erased, however old the keys are: whom the log says is erased, the months that it says are
-destroyed and the items that nothing waits for any more lose their keys before anything is opened (R15).
+destroyed and the items that nothing waits for any more lose their keys before anything is opened (R15). So does whom
+the log does not know: who is enrolled next takes the number, and must not take the key of somebody who was lost.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from hub.backup.folder import Manifest, Row, check_files, read_manifest, read_ro
 from hub.backup.taking import AT_ONCE, Growing
 from hub.errors import Misuse, Tampered
 from hub.events import EPOCH, Event
+from hub.feeds import kept_feed
+from hub.hub import Hub
 from hub.intake import HUB
 from hub.log import recorder, sealing
 from hub.log.clock import SetClock
+from hub.log.content import ContentKeys
 from hub.log.database import insert_many
 from hub.log.log import RESTORING, Log
 from hub.log.sealing import CITY, Keyring
@@ -49,10 +53,14 @@ _AT_ONCE_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restored:
-    """What a restore came to. erased_again: persons whose keys are missing, recorded as erased now."""
+    """What a restore came to. erased_again: persons whose keys are missing, recorded as erased now.
+
+    unknown_keys: keys that were destroyed, since the log knows nobody whose they are.
+    """
 
     verified: Verified
     erased_again: int
+    unknown_keys: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +148,9 @@ def restore(
         standing = Log(engine, Keyring(keys_engine, master), plugins.extend(packaged()), SetClock(last))
         if asked.log is not None:
             _bury(standing.keyring, asked.log.folder)
-        again = _settle(standing, erase_missing=erase_missing)
+        again, unknown = _settle(standing, erase_missing=erase_missing)
         Views(standing).rebuild()
-    return Restored(verified=_prove(at, master, plugins, last), erased_again=again)
+    return Restored(verified=_prove(at, master, plugins, last), erased_again=again, unknown_keys=unknown)
 
 
 def _put(engine: Engine, keys_engine: Engine, master: bytes, asked: _Asked) -> None:
@@ -299,10 +307,10 @@ def _last(engine: Engine) -> datetime:
     return EPOCH + timedelta(microseconds=us or 0)
 
 
-def _settle(log: Log, *, erase_missing: bool) -> int:
-    """Destroy every key that the log says is destroyed; then see that none is missing beyond.
+def _settle(log: Log, *, erase_missing: bool) -> tuple[int, int]:
+    """Destroy every key that the log says is destroyed; see that none is missing beyond; destroy what it does not know.
 
-    Returns how many persons were recorded as erased since their keys are missing.
+    Returns how many persons were recorded as erased since their keys are missing, and how many keys were unknown.
     """
     with log.entries.snapshot() as (connection, _):
         subjects = set(connection.scalars(select(recorder.log.c.subject).distinct())) - {CITY}
@@ -335,8 +343,10 @@ def _settle(log: Log, *, erase_missing: bool) -> int:
         )
     for kind, month in sorted(months):
         keyring.end(kind, month, log.clock.now())
+    unknown = keyring.keep(subjects)  # behind the refusal: what is refused has lost nothing that another log needs
+    ContentKeys(keyring).destroy()
     _erase_again(log, sorted(persons))
-    return len(persons)
+    return len(persons), unknown
 
 
 def _months(connection: Connection) -> set[tuple[str, int]]:
@@ -365,11 +375,20 @@ def _erase_again(log: Log, persons: Sequence[int]) -> None:
             log.keyring.erase(subject)
 
 
+def _begin_streams_anew(hub: Hub) -> None:
+    """Forget what streams were told, where the log stood: nobody can open it any more. The next generation tells it."""
+    with hub.log.entries.snapshot() as (connection, _):
+        names = list(connection.scalars(select(kept_feed.c.name)))
+    for name in names:
+        hub.feeds.drop(name)
+
+
 def _prove(at: Databases, master: bytes, plugins: Plugins, last: datetime) -> Verified:
     """Open the hub, which finishes what the log says; audit everything; and only then let others open it."""
     hub = at.hub(SetClock(last), master, plugins)
     try:
         verified = hub.audit.verify()
+        _begin_streams_anew(hub)
         with hub.log.entries.maintaining() as connection:
             connection.execute(delete(recorder.setting).where(recorder.setting.c.name.in_([RESTORING, _ERASING])))
     finally:

@@ -41,6 +41,7 @@ LEFT_OUT = {
     "shown": "derived from the log, by a process of its own",
     "ahead": "as shown",
     "share": "as shown",
+    "figure": "numbers of the hour; a restored hub counts again",
     "session": "who was logged in logs in again",
 }
 

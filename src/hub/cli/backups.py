@@ -83,12 +83,15 @@ def restore(
     plugins = connectors(opening.connectors_file)
     at = Databases(opening.url, opening.keys_url)
     done = restore_backup(at, master, log=folder, keys=keys, erase_missing=erase_missing, plugins=plugins)
+    numbers = {"erased_again": done.erased_again, "unknown_keys": done.unknown_keys}
     if as_json:
         root = done.verified.root.hex()
-        print_json({"position": done.verified.size, "root": root, "erased_again": done.erased_again})
+        print_json({"position": done.verified.size, "root": root, **numbers})
         return
     if done.erased_again:
         sys.stderr.write(f"hub: {done.erased_again} persons whose keys are missing are recorded as erased\n")
+    if done.unknown_keys:
+        sys.stderr.write(f"hub: {done.unknown_keys} keys of persons whom this log does not know are destroyed\n")
     closed = f"{done.verified.closed} closed for ever"
     say(f"Restored and proven: {done.verified.size} entries, {done.verified.opened} opened, {closed}.")
     say(f"Root {done.verified.root.hex()}")

@@ -82,6 +82,11 @@ class ContentKeys:
             with self._writers.begin() as connection:
                 connection.execute(delete(content_key).where(theirs))
 
+    def destroy(self) -> None:
+        """Destroy every key. Durable when it returns."""
+        with self._writers.begin() as connection:
+            connection.execute(delete(content_key))
+
     def _name(self, recipient: str) -> bytes:
         return self._keyring.digest("content", recipient)
 

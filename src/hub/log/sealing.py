@@ -229,6 +229,17 @@ class Keyring:
             connection.execute(delete(person_key).where(person_key.c.subject == subject))
         self.forget(subject)
 
+    def keep(self, subjects: Iterable[int]) -> int:
+        """Destroy the key of every subject that is not among `subjects`, but the city's; how many."""
+        gone = sorted(self.subjects().difference(subjects, [CITY]))
+        with self._writers.begin() as connection:
+            for at in range(0, len(gone), 500):
+                connection.execute(delete(person_key).where(person_key.c.subject.in_(gone[at : at + 500])))
+        for subject in gone:
+            self._persons.pop(subject, None)
+        self._ciphers.clear()
+        return len(gone)
+
     def forget(self, subject: int) -> None:
         """Drop what is held in memory of the subject's key."""
         self._persons.pop(subject, None)
