@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 OPENID := tests/servers/openid
 KAFKA := tests/servers/kafka
+ON_POSTGRESQL := tests/log tests/test_scenarios.py tests/test_two_hubs.py tests/web/test_rules_over_http.py
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 
@@ -12,7 +13,7 @@ PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 
 help:
 	@echo "make demo          the main job on one screen (DEMO_ARGS=\"--people 500 --lang en\")"
-	@echo "make test          checks and tests; needs no server"
+	@echo "make test          checks and tests on SQLite, and the core on a PostgreSQL that it brings; needs no server"
 	@echo "make test-servers  tests of real processes: servers killed and loaded, an OpenID provider, a Kafka broker; needs Node, npm, Java, Maven"
 	@echo "make lock          pin the dependencies again, with hashes"
 
@@ -43,6 +44,7 @@ check: $(VENV)/dev.stamp
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+	HUB_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist worksteal $(ON_POSTGRESQL)
 
 $(OPENID)/node_modules/.stamp: $(OPENID)/package-lock.json
 	@command -v npm >/dev/null || { echo "hub: Node and npm are needed; on Debian: apt-get install nodejs npm"; exit 1; }
@@ -59,6 +61,7 @@ $(KAFKA)/libs/.stamp: $(KAFKA)/pom.xml
 
 test-servers: $(VENV)/dev.stamp $(OPENID)/node_modules/.stamp $(KAFKA)/libs/.stamp
 	HUB_TEST_SERVERS=require $(BIN)/python -m pytest tests/servers
+	HUB_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

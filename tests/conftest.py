@@ -84,6 +84,8 @@ class Town:
         self.folder, self.plugins = folder, plugins
         self.database = folder / "hub.sqlite3"
         self.url = databases.url(folder)
+        if databases.POSTGRES:  # where commands of this process find the key of the last town that was made
+            os.environ["HUB_FOLDER"] = str(folder)
         self.clock = SetClock(MORNING)
         self._ids = 0
         self.hub = self._open()
@@ -203,7 +205,9 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `hub` in a process of its own."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("HUB_") or name == "HUB_FOLDER"
+        }
         return subprocess.run(
             [sys.executable, "-c", "from hub.cli import main; main()", *map(str, arguments)],
             env={**kept, **environment},
