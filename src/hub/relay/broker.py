@@ -29,6 +29,9 @@ EVENTS, VIEWS, INGEST, REFUSED = "hub.events", "hub.view.", "hub.ingest", "hub.i
 LARGEST_BYTES = 8 * 1024 * 1024
 """Of a message that is sent: an event of 1 MiB, sealed, with room to spare."""
 
+LARGEST_VALUE_BYTES = LARGEST_BYTES - 64 * 1024
+"""Of a value that is sent; the rest is for its key, headers and what Kafka adds."""
+
 LARGEST_IN_BYTES = 17 * 1024 * 1024
 """Of a message that is taken: a batch of events as HTTP takes it. The broker refuses more, however it is packed."""
 

@@ -28,6 +28,7 @@ AT_ONCE = 500
 
 _WAIT_S = 0.5
 _SESSION_S = 2.0
+_DIGITS = 19
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +141,12 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def _position(record: Any) -> int | None:
-    """The log's position of a record, where it is a disclosure; of no other does the index take anything."""
+    """The log's position of a record, where it is a disclosure; of no other does the index take anything.
+
+    None as well for what no relay of ours sent.
+    """
     said = dict(record.headers)
     if said.get("ce_type") != DISCLOSED.encode():
         return None
-    return int(said["ce_position"])
+    position = said.get("ce_position") or b""
+    return int(position) if position.isdigit() and len(position) < _DIGITS else None
