@@ -22,7 +22,7 @@ _LONGEST = timedelta(hours=1)
 """No lease is longer; more is what a clock that leapt left behind."""
 
 _GIVEN_BACK, _OVER = 0, 1
-"""What stands as the end of a lease whose holder gave it back; and where what an earlier one had in hand is still out."""
+"""The end of a lease that was given back; and of one given back by who had taken over, and stored nothing since."""
 
 relayed = Table(
     "relayed",

@@ -115,7 +115,7 @@ class Member:
         before, after = self._next[partition], records[-1].offset + 1
         if records[0].offset > (before or 0):
             self._fill()
-        positions = [position for record in records if (position := _position(record)) is not None]
+        positions = [position for record in records if (position := position_of(record)) is not None]
         if self._index.take_share(self._share(partition), before, after, positions):
             self._next[partition] = after
         else:  # another member was here: on from where it came to
@@ -140,7 +140,7 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]
         self._member.revoked(at.partition for at in revoked)
 
 
-def _position(record: Any) -> int | None:
+def position_of(record: Any) -> int | None:
     """The log's position of a record, where it is a disclosure; of no other does the index take anything.
 
     None as well for what no relay of ours sent.

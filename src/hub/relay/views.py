@@ -93,7 +93,7 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
-    """A message of the feed as pieces, each by the token behind which it comes; as long as it may have to be sent."""
+    """A message of the feed as pieces, each by the token behind which it comes, while they may have to be sent."""
 
     next: str
     position: int
@@ -300,7 +300,7 @@ class ViewLine:
         return min(map(_begins, state.hours), default=now + timedelta(days=1)) + self._lives / 2
 
     def _told(self, held: Held, message: FeedMessage, state: _State) -> _Made:
-        """The records of a message of the feed: tombstones go by themselves and first, so that they wait for no value."""
+        """The records of a message of the feed; tombstones by themselves and first, so that they wait for no value."""
         said = json.loads(message.body)
         at = parse_time(said["time"])
         removed = [self._tombstone(f"{MARK}{ref}", state, message.number, at) for ref in said["removed"]]
