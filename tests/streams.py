@@ -49,7 +49,7 @@ class Sending:
 
     def again(self, *, killed: bool = False) -> None:
         """The relay was stopped, or killed; another begins, once the lease is over."""
-        self._killed = killed
+        self._killed = self._killed or killed  # until something is stored, as `Relayed` has it
         if hasattr(self, "relayed"):
             held = self.relayed.take(self.line.name, LEASE)
             assert held is not None

@@ -536,8 +536,8 @@ class Play:
     def register(self) -> None:
         """A stream for each recipient and purpose."""
         for recipient in self.city.recipients.values():
+            keeps_ms = self.rng.choice((6, 24, 168)) * 3_600_000  # of the topic, which a recipient has one of
             for purpose in worlds.PURPOSES[:2] if not recipient.retired else ():
-                keeps_ms = self.rng.choice((6, 24, 168)) * 3_600_000
                 self.lines.append(Sending(self.hub, recipient.id, purpose, keeps_ms=keeps_ms))
                 self.early.append(self.lines[-1].consumer())
                 self.taken.append(0)

@@ -93,7 +93,7 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Made:
-    """A message of the feed as pieces, each by the token behind which it comes, while they may have to be sent."""
+    """A message of the feed as pieces, by the token behind which each comes, while they may have to be sent."""
 
     next: str
     position: int
