@@ -86,8 +86,8 @@ class _State:
         if not self.too_large:
             return None
         return (
-            f"{self.too_large} times since the stream began, a person has more data than a message can hold, and is sent"
-            " as not visible; give the stream fewer kinds, or leave out its history"
+            f"{self.too_large} times since the stream began, a person has more data than a message can hold, and is"
+            " sent as not visible; give the stream fewer kinds, or leave out its history"
         )
 
 
