@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -43,10 +44,12 @@ class Sending:
         self.sent: list[Message] = []
         self.checks = 0
         self.away = False
+        self._killed = False
         self.again()
 
-    def again(self) -> None:
-        """The relay was killed; another begins, once the lease is over."""
+    def again(self, *, killed: bool = False) -> None:
+        """The relay was stopped, or killed; another begins, once the lease is over."""
+        self._killed = self._killed or killed  # until something is stored, as `Relayed` has it
         if hasattr(self, "relayed"):
             held = self.relayed.take(self.line.name, LEASE)
             assert held is not None
@@ -65,16 +68,17 @@ class Sending:
         """One piece. arrives: whether the broker has it. stored: whether the relay lives to say so."""
         held = self.relayed.take(self.line.name, LEASE)
         assert held is not None
-        piece = self.line.piece(held)
+        piece = self.line.piece(replace(held, taken_over=held.taken_over or self._killed))
         if piece is None:
             return None
         if arrives:
             self.sent += piece.messages
         if arrives and stored:
             advanced = self.relayed.advance(
-                held, LEASE, position=piece.position, token=piece.token, stored=piece.stored
+                held, LEASE, position=piece.position, token=piece.token, stored=piece.stored, error=piece.error
             )
             assert advanced is not None
+            self._killed = False
         return piece
 
     def to_rest(self) -> list[Message]:
@@ -93,6 +97,12 @@ class Sending:
 def read(view: View, messages: Iterable[Message]) -> list[str]:
     """Have a consumer take messages; what became of each."""
     return [view.take(message.key, message.value, message.headers) for message in messages]
+
+
+def compacted(messages: Sequence[Message]) -> list[Message]:
+    """What is left of messages once the broker has compacted them: the last of each key."""
+    last = {message.key: number for number, message in enumerate(messages)}
+    return [messages[number] for number in sorted(last.values())]
 
 
 def thrice(messages: Sequence[Message], rng: Random) -> list[Message]:

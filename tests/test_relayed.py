@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from hub.log.recorder import chunk
 from hub.registry import Registry
 from hub.relay import events
 from hub.relay.broker import Broker
+from hub.relay.derive import position_of
 from hub.relay.events import EventsLine
 from hub.relay.settings import Kafka
 from hub.relayed import Held, Relayed
@@ -50,6 +52,37 @@ def test_who_gives_a_line_back_is_followed_at_once_where_it_stands(town: Town) -
     one.release(held)
     town.wait(timedelta(seconds=1))
     assert (taken(other).position, taken(other).token) == (5, "t")
+
+
+def test_who_takes_over_from_one_that_gave_nothing_back_is_told_so_until_something_is_stored(town: Town) -> None:
+    one, other, third = (Relayed(town.hub.log) for _ in range(3))
+    assert not taken(one).taken_over
+    town.wait(2 * MINUTE)
+    held = taken(other)
+    assert held.taken_over
+    assert taken(other).taken_over
+    other.fail(taken(other), "no")
+    held = taken(third)
+    assert held.taken_over, "what the first had in hand may still come"
+    assert third.advance(held, MINUTE, position=1) is not None
+    held = taken(third)
+    assert not held.taken_over
+    third.release(held)
+    assert not taken(one).taken_over
+
+
+def test_what_is_wrong_with_what_was_sent_is_said(town: Town) -> None:
+    relayed = town.hub.relayed
+    assert relayed.advance(taken(relayed), MINUTE, position=1, error="too much") is not None
+    assert [(lag.failures, lag.error) for lag in relayed.lags()] == [(0, "too much")]
+
+
+@pytest.mark.parametrize("position", [None, b"", b"x", b"-1", b"9" * 40, "٣".encode()])
+def test_a_record_that_no_relay_sent_is_passed_over(position: bytes | None) -> None:
+    said = [("ce_type", b"view.disclosed"), ("ce_position", position)]
+    assert position_of(SimpleNamespace(headers=said)) is None
+    assert position_of(SimpleNamespace(headers=said[:1])) is None
+    assert position_of(SimpleNamespace(headers=[said[0], ("ce_position", b"12")])) == 12
 
 
 def test_a_lease_of_a_clock_that_leapt_holds_nobody_up(town: Town) -> None:

@@ -21,12 +21,13 @@ from hub.hub import Hub
 from hub.log.sealing import content_key
 from hub.policy import City
 from hub.registry import Registry
-from hub.relay.broker import Broker
+from hub.relay.broker import LARGEST_VALUE_BYTES, Broker, Message
 from hub.relay.settings import load
-from hub.relay.views import AT_ONCE, ViewLines, query_of
+from hub.relay.views import AT_ONCE, ViewLine, ViewLines, query_of
+from hub.relayed import Relayed
 from hub.scenario import World
 from hub.sdk import View, topic_of
-from streams import HubKeys, Sending, read, shown, thrice
+from streams import LEASE, HubKeys, Sending, compacted, read, shown, thrice
 from test_feeds import HOUR, grant, shown_now
 
 DAY = timedelta(days=1)
@@ -214,6 +215,129 @@ def test_a_relay_that_was_killed_before_it_stored_sends_what_holds_now(home: Tow
     sending.again()
     sending.to_rest()
     assert everyone(sending) == {}
+
+
+def test_what_a_relay_sends_that_lost_its_lease_is_void_however_late_it_arrives(home: Town) -> None:
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    sending.to_rest()
+    home.tell("safety.answered", person="taro", status="need_help")
+    stalled = sending.relayed, sending.relayed.take(sending.line.name, LEASE)
+    assert stalled[1] is not None
+    late = sending.line.piece(stalled[1])
+    assert late is not None
+    home.wait(LEASE + timedelta(seconds=1))
+    home.tell("consent.revoked", person="taro", grant="g taro")
+    registry = Registry(home.hub.log.schemas)
+    sending.relayed = Relayed(home.hub.log)
+    sending.line = ViewLine(home.hub, registry, "aizu-city", "rescue", topic=sending.topic, check=lambda: None)
+    sending.to_rest()
+    sending.sent += late.messages
+    assert not stalled[0].renew(stalled[1], LEASE)
+    assert list(everyone(sending)) == ["hanako"]
+    fresh = sending.consumer()
+    read(fresh, compacted(sending.sent))
+    assert list(shown(fresh)) == ["hanako"]
+
+
+@pytest.fixture
+def large(home: Town) -> Town:
+    """taro has more data in his history than a message can hold."""
+    home.tell("stream.registered", stream="rescue", recipient="aizu-city", purpose="rescue", history=True)
+    for number in range(9):
+        home.tell("safety.answered", f"l {number}", person="taro", status="safe", note="x" * 1_000_000)
+    return home
+
+
+def test_who_has_more_data_than_a_message_holds_is_taken_back_and_holds_up_nobody(large: Town) -> None:
+    sending = Sending(large.hub, "aizu-city", "rescue")
+    sending.to_rest()
+    assert all(len(message.value or b"") <= LARGEST_VALUE_BYTES for message in sending.sent)
+    assert list(everyone(sending)) == ["hanako"]
+    [lag] = large.hub.relayed.lags()
+    assert lag.error is not None
+    assert lag.error.startswith("1 times since the stream began")
+    assert "taro" not in lag.error
+    large.tell("consent.revoked", person="hanako", grant="g hanako")
+    sending.to_rest()
+    assert everyone(sending) == {}
+
+
+def test_tombstones_are_sent_before_the_values_of_their_message(home: Town) -> None:
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    sending.to_rest()
+    home.tell("safety.answered", person="hanako", status="injured")
+    home.tell("consent.revoked", person="taro", grant="g taro")
+    first, second = sending.step(), sending.step()
+    assert first is not None
+    assert second is not None
+    assert [message.value is None for message in first.messages] == [True]
+    assert [message.value is None for message in second.messages] == [False]
+    assert sending.to_rest() == []
+    assert everyone(sending) == shown_now(home.hub, QUERY)
+
+
+def test_a_relay_that_ends_between_tombstones_and_values_loses_neither(home: Town) -> None:
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    sending.to_rest()
+    home.tell("safety.answered", person="hanako", status="injured")
+    home.tell("consent.revoked", person="taro", grant="g taro")
+    sending.step()
+    sending.again()
+    sending.to_rest()
+    assert everyone(sending) == shown_now(home.hub, QUERY)
+
+
+def test_a_delivery_that_fails_is_sent_again_as_it_was_and_takes_no_second_use(home: Town) -> None:
+    home.tell("person.enrolled", person="jiro", areas=["07202"])
+    grant(home, "jiro", uses=2)
+    home.tell("safety.answered", "s jiro", person="jiro", status="safe")
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    sending.step()
+    first = sending.step(arrives=False)
+    assert first is not None
+    end = home.hub.log.entries.max_notification_id()
+    for _ in range(3):
+        again = sending.step(arrives=False)
+        assert again is not None
+        assert again.messages == first.messages
+    assert home.hub.log.entries.max_notification_id() == end
+    sending.to_rest()
+    assert sorted(everyone(sending)) == ["hanako", "jiro", "taro"]
+
+
+def test_a_delivery_that_fails_is_decided_anew_where_something_bears_on_it(home: Town) -> None:
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    sending.to_rest()
+    home.tell("safety.answered", person="taro", status="need_help")
+    sending.step(arrives=False)
+    home.tell("consent.revoked", person="taro", grant="g taro")
+    assert [message.value for message in sending.to_rest()] == [None]
+    home.tell("safety.answered", person="hanako", status="injured")
+    sending.step(arrives=False)
+    home.wait(400 * DAY)
+    sending.to_rest()
+    assert everyone(sending) == shown_now(home.hub, QUERY)
+
+
+@pytest.mark.parametrize("kinds", [[f"k.a{n}" for n in range(101)], [f"k.a{n}{'x' * 100}" for n in range(50)]])
+def test_a_stream_names_only_so_many_kinds_that_its_line_can_be_stored(home: Town, kinds: list[str]) -> None:
+    said = {"stream": "rescue", "recipient": "aizu-city", "purpose": "rescue"}
+    result = home.hand_in("stream.registered", **said, kinds=kinds)
+    assert (result.status, getattr(result.error, "path", None)) == ("refused", "kinds")
+
+
+def test_the_most_kinds_that_a_stream_may_name_are_stored(home: Town) -> None:
+    name = "😀" * 200
+    home.tell("recipient.registered", recipient=name, **{"class": "c"}, areas=["07202"], purposes=["rescue"])
+    kinds = ["safety.answered", *(f"k.a{n:02}{'x' * 35}" for n in range(99))]
+    home.tell("stream.registered", stream="r" * 100, recipient=name, purpose="rescue", kinds=kinds)
+    grant(home, "taro", "for all", to={"recipient": name})
+    sending = Sending(home.hub, name, "r" * 100)
+    for number in range(100):
+        home.tell("safety.answered", f"h {number}", person="taro", status="safe")
+        sending.to_rest()
+        home.wait(HOUR)
+    assert list(everyone(sending)) == ["taro"]
 
 
 def test_nothing_is_decided_while_the_broker_is_away(home: Town) -> None:
@@ -412,8 +536,8 @@ class Play:
     def register(self) -> None:
         """A stream for each recipient and purpose."""
         for recipient in self.city.recipients.values():
+            keeps_ms = self.rng.choice((6, 24, 168)) * 3_600_000  # of the topic, which a recipient has one of
             for purpose in worlds.PURPOSES[:2] if not recipient.retired else ():
-                keeps_ms = self.rng.choice((6, 24, 168)) * 3_600_000
                 self.lines.append(Sending(self.hub, recipient.id, purpose, keeps_ms=keeps_ms))
                 self.early.append(self.lines[-1].consumer())
                 self.taken.append(0)
@@ -434,12 +558,16 @@ class Play:
 
         whole: also one that begins only now.
         """
-        line, rng = self.lines[index], self.rng
+        line, rng, late = self.lines[index], self.rng, list[Message]()
         for _ in range(rng.choice((0, 0, 0, 1, 2))):
-            line.step(arrives=rng.random() < 0.7, stored=rng.random() < 0.5)
+            piece = line.step(arrives=rng.random() < 0.7, stored=rng.random() < 0.5)
             if rng.random() < 0.5:
                 line.again()
+            elif rng.random() < 0.3:
+                line.again(killed=True)
+                late += piece.messages if piece is not None else ()
         line.to_rest()
+        line.sent += late
         read(self.early[index], thrice(line.sent[self.taken[index] :], rng))
         self.taken[index] = len(line.sent)
         found = self.city.streams.get((line.recipient, line.stream))
@@ -447,6 +575,9 @@ class Play:
         assert shown(self.early[index]) == expected, f"seed {self.seed}, {line.line.name}"
         if whole:
             assert everyone(line) == expected, f"seed {self.seed}, {line.line.name}, from the beginning"
+            fresh = line.consumer()
+            read(fresh, compacted(line.sent))
+            assert shown(fresh) == expected, f"seed {self.seed}, {line.line.name}, compacted"
 
 
 def sent_in(seed: int) -> int:

@@ -99,6 +99,8 @@ def compile_schema(schema: Any, named: Named) -> tuple[Encode, Decode]:
 
 def _record(parts: list[tuple[str, bool, Encode, Decode]]) -> tuple[Encode, Decode]:
     known = frozenset(name for name, *_ in parts)
+    if not all(isinstance(name, str) for name in known):
+        raise ValueError("a field whose name is no text")
 
     def encode(value: Any, out: bytearray) -> None:
         if type(value) is not dict and not isinstance(value, Mapping):
@@ -138,6 +140,8 @@ def _deeper(step: str, error: PayloadError) -> PayloadError:
 
 
 def _union(branches: list[Any], named: Named) -> tuple[Encode, Decode]:
+    if not branches:
+        raise ValueError("a union of no types")
     codecs = [compile_schema(branch, named) for branch in branches]
     by_shape: dict[str, int] = {}
     for index, branch in enumerate(branches):

@@ -227,6 +227,24 @@ class Feeds:
                 connection.execute(update(held).where(part).values(digest=_TOLD, next_us=0))
         return len(persons)
 
+    def stands(self, query: Query, since: str, told_at: int) -> bool:
+        """Whether the message before `since` is the newest, and nothing came that bears on anyone of whom it spoke.
+
+        told_at: the position of its disclosure. Raises PayloadError where the feed is gone.
+        """
+        ticket = self._ticket(query, since)
+        with self._log.entries.snapshot() as (connection, end):
+            state = self.state(connection, ticket)
+            if state is None or state.sequence != ticket.number:
+                return False
+            now = self._log.clock.now()
+            now = now if end.recorded_at is None else max(now, end.recorded_at)
+            planning = _Planning(self, self._views.at(connection, end.position), query, ticket, now)
+            due, everyone = planning.due(state, told_at)
+            spoken = (held.c.feed == ticket.feed) & (held.c.sequence == ticket.number)
+            told = set(connection.scalars(select(held.c.person).where(spoken)))
+        return not everyone and not due & told
+
     def drop(self, name: str) -> None:
         """Forget the feed that is kept under a name, if there is one."""
         with self._log.entries.maintaining() as connection:
@@ -364,7 +382,7 @@ class _Planning:
         """The next message of at most `limit` persons."""
         before = self._feeds.state(self._connection, self._ticket)
         state = self._feeds.looked(self._ticket, before) if before is not None else _State(0, 0, 0, 0)
-        due, everyone = (set[int](), False) if before is None else self._due(state)
+        due, everyone = (set[int](), False) if before is None else self.due(state)
         everyone = everyone or self._ticket.closes
         swept = 0 if everyone or before is None else state.swept
         number = (before.sequence if before else 0) + 1
@@ -398,8 +416,11 @@ class _Planning:
         done = [ordinal for ordinal in queue[: len(queue) - len(left)] if ordinal not in due]
         return max(done, default=swept)
 
-    def _due(self, state: _State) -> tuple[set[int], bool]:
-        """Who has to be looked at again, and whether everyone has to."""
+    def due(self, state: _State, told_at: int = 0) -> tuple[set[int], bool]:
+        """Who has to be looked at again, and whether everyone has to.
+
+        told_at: up to there, whose uses were taken was looked at when the message was appended.
+        """
         end = self._standing.position
         if end - state.position > _LONGEST:
             return self._resent(), True
@@ -416,7 +437,7 @@ class _Planning:
             everyone = everyone or (row.subject == CITY and kind in CONTROLS and kind not in _TERMS)
             disclosed = disclosed or kind == DISCLOSED
         if disclosed:
-            due |= uses.takers(self._connection, state.position, end)
+            due |= uses.takers(self._connection, max(state.position, told_at), end)
         in_time = select(held.c.person).where(held.c.feed == self._ticket.feed, held.c.next_us <= self._now_us)
         due |= set(self._connection.scalars(in_time))
         over = any(state.time_us < micros(time) <= self._now_us for time in ends(self._standing.city))

@@ -61,6 +61,8 @@ HUB = "hub"
 HAZARD = hazards.KIND
 OVERRIDE_LONGEST = timedelta(hours=72)
 _AT_ONCE = 1_000
+_MOST_KINDS, _LONGEST_KINDS = 100, 4_096
+"""Kinds that a stream names, and their characters: how it stands is stored whole at each step."""
 
 RETRACTED = "fact.retracted"
 BY_REF = frozenset({RETRACTED, "consent.requested"})
@@ -505,6 +507,11 @@ def _check_shape(event: Event) -> None:
     to = getattr(said, "to", None)
     if isinstance(to, To) and sum(part is not None for part in (to.recipient, to.class_, to.relation)) != 1:
         raise PayloadError("names not exactly one of recipient, class, relation", path="to", kind=event.kind)
+    if isinstance(said, StreamRegistered) and (
+        len(said.kinds) > _MOST_KINDS or sum(map(len, said.kinds)) > _LONGEST_KINDS
+    ):
+        reason = f"holds more than {_MOST_KINDS} kinds, or {_LONGEST_KINDS} characters; name patterns (care.*)"
+        raise PayloadError(reason, path="kinds", kind=event.kind)
     if isinstance(said, ConsentGranted) and said.grant == ALL:
         raise Refused("no grant may be called all", rule="R1a", path="grant", kind=event.kind)
     if isinstance(said, ConsentGranted) and said.approves is not None and said.uses != 1:

@@ -21,6 +21,9 @@ _LONGEST_TOKEN = 16 * 1024
 _LONGEST = timedelta(hours=1)
 """No lease is longer; more is what a clock that leapt left behind."""
 
+_GIVEN_BACK, _OVER = 0, 1
+"""The end of a lease that was given back; and of one given back by who had taken over, and stored nothing since."""
+
 relayed = Table(
     "relayed",
     metadata,
@@ -39,12 +42,17 @@ relayed = Table(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """A line that is ours for a while. position: up to where the broker has it. fence: rises with each new holder."""
+    """A line that is ours for a while. position: up to where the broker has it. fence: rises with each new holder.
+
+    taken_over: the lease before ended without its holder having given it back, and nothing was stored since: what that
+    holder had in hand may still arrive, after anything that is sent now.
+    """
 
     name: str
     position: int
     token: str | None
     fence: int
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +77,8 @@ class Relayed:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._me = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._taken_over: set[str] = set()
+        """Lines that we took over, and have stored nothing of since."""
 
     def take(self, name: str, lease: timedelta) -> Held | None:
         """The line called `name`; None while another holds it. One that is new begins before the first position."""
@@ -82,12 +92,16 @@ class Relayed:
                 nobody = {"holder": "", "fence": 0, "lease_us": 0, "failures": 0}
                 connection.execute(insert(relayed).values(name=name, position=0, updated_us=micros(now), **nobody))
             ours, leapt = relayed.c.holder == self._me, relayed.c.lease_us > micros(now + _LONGEST)
+            before = connection.execute(select(relayed).where(relayed.c.name == name)).one()
             free = (relayed.c.name == name) & or_(relayed.c.lease_us < micros(now), leapt, ours)
             mine = {"holder": self._me, "lease_us": micros(now + lease), "fence": relayed.c.fence + 1}
             if not connection.execute(update(relayed).where(free).values(mine)).rowcount:
                 return None
             found = connection.execute(select(relayed).where(relayed.c.name == name)).one()
-        return Held(name=name, position=found.position, token=found.token, fence=found.fence)
+        if before.holder not in ("", self._me) and before.lease_us != _GIVEN_BACK:
+            self._taken_over.add(name)
+        taken_over = name in self._taken_over
+        return Held(name=name, position=found.position, token=found.token, fence=found.fence, taken_over=taken_over)
 
     def renew(self, held: Held, lease: timedelta) -> bool:
         """Hold it for longer; False where another has taken over."""
@@ -101,29 +115,31 @@ class Relayed:
         position: int,
         token: str | None = None,
         stored: Callable[[Connection], None] | None = None,
+        error: str | None = None,
     ) -> Held | None:
         """Store that the broker has all up to `position`; None where another has taken over.
 
-        stored: writes what has to hold with it, in the same transaction.
+        stored: writes what has to hold with it, in the same transaction. error: what is wrong although it was sent.
         """
         if token is not None and len(token) > _LONGEST_TOKEN:
             raise ValueError("the token of a line is larger than 16 KiB")
         now = self._log.clock.now()
         values = {"position": position, "token": token, "updated_us": micros(now), "lease_us": micros(now + lease)}
         with self._log.entries.maintaining() as connection:
-            if not self._update(connection, held, {**values, "failures": 0, "error": None}):
+            if not self._update(connection, held, {**values, "failures": 0, "error": error}):
                 return None
             if stored is not None:
                 stored(connection)
+        self._taken_over.discard(held.name)
         return Held(name=held.name, position=position, token=token, fence=held.fence)
 
     def fail(self, held: Held, reason: str) -> None:
         """Say why nothing is sent, and let another try."""
-        self._write(held, {"lease_us": 0, "failures": relayed.c.failures + 1, "error": reason})
+        self._write(held, {"lease_us": _end(held), "failures": relayed.c.failures + 1, "error": reason})
 
     def release(self, held: Held) -> None:
         """Let another take over at once."""
-        self._write(held, {"lease_us": 0})
+        self._write(held, {"lease_us": _end(held)})
 
     def forget(self, names: Sequence[str]) -> None:
         """Forget lines that are no more."""
@@ -157,3 +173,7 @@ class Relayed:
     def _update(self, connection: Connection, held: Held, values: dict[str, object]) -> bool:
         mine = (relayed.c.name == held.name) & (relayed.c.fence == held.fence) & (relayed.c.holder == self._me)
         return bool(connection.execute(update(relayed).where(mine).values(values)).rowcount)
+
+
+def _end(held: Held) -> int:
+    return _OVER if held.taken_over else _GIVEN_BACK

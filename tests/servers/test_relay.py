@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -40,9 +41,10 @@ from hub.log import merkle, recorder, sealing
 from hub.registry import Registry
 from hub.relay import broker as kafka
 from hub.relay.events import EventsLine, name_of
+from hub.relay.line import Piece
 from hub.relay.relay import Relay, Sent
 from hub.relay.settings import load
-from hub.relayed import Relayed
+from hub.relayed import Held, Relayed
 from hub.scenario import flat_event
 
 KILLS = int(os.environ.get("HUB_TEST_KILLS", "8"))
@@ -410,21 +412,53 @@ def test_one_who_was_overtaken_stores_nothing(writing: Writing, broker: Broker, 
     assert told == []
 
 
+def test_one_who_is_overtaken_while_it_decides_sends_nothing(town: Town, broker: Broker, prefix: str) -> None:
+    at = kafka.Broker(load(settings(broker, prefix), {}))
+    other = Relayed(town.hub.log)
+
+    class Stalls(EventsLine):
+        def piece(self, held: Held) -> Piece | None:
+            found = super().piece(held)
+            town.wait(timedelta(hours=1))
+            assert other.take(self.name, timedelta(minutes=1)) is not None
+            return found
+
+    line = Stalls(town.hub.log, at, Registry(town.hub.log.schemas))
+    told: list[Sent] = []
+    assert not Relay(town.hub.relayed, at, lambda: [line]).once(told.append)
+    assert told == []
+    at.ensure(line.topics)
+    sent = Relay(Relayed(town.hub.log), at, lambda: [EventsLine(town.hub.log, at, Registry(town.hub.log.schemas))])
+    town.wait(timedelta(hours=1))
+    assert sent.once(told.append)
+    there = everything(broker.bootstrap, f"{prefix}hub.events")
+    assert len(there) == sum(one.messages for one in told), "what was overtaken was sent as well"
+
+
 def test_a_topic_that_would_lose_what_it_has_to_keep_is_refused(writing: Writing, broker: Broker, prefix: str) -> None:
     if not broker.lasting:
         pytest.skip("the broker of the wheel tells nothing of a topic's configuration")
     admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
     admin.create_topics({f"{prefix}hub.events": {"configs": {"cleanup.policy": "compact"}}})
     admin.create_topics({f"{prefix}hub.view.clinic": {"configs": {"cleanup.policy": "compact"}}})
+    admin.create_topics({f"{prefix}hub.ingest": {"configs": {"max.message.bytes": "30000000"}}})
+    short = {"cleanup.policy": "compact,delete", "retention.ms": "3600000", "delete.retention.ms": "86400000"}
+    admin.create_topics({f"{prefix}hub.view.other": {"configs": short}})
     admin.close()
     at = kafka.Broker(load(settings(broker, prefix), {}))
     with pytest.raises(Misuse, match=r"cleanup\.policy=delete"):
         at.ensure([at.events()])
     with pytest.raises(Misuse, match=r"retention\.ms"):
         at.ensure([at.view("clinic")])
-    at.ensure([at.view("aizu-city"), at.ingest(), at.refused()])
+    for name, wrong in (("hub.ingest", "max.message.bytes"), ("hub.view.other", "delete.retention.ms")):
+        with pytest.raises(Misuse, match=wrong.replace(".", r"\.")):
+            at.ensure([at.ingest() if name == "hub.ingest" else at.view("other")])
+    at.ensure([at.view("aizu-city"), at.refused()])
     again = kafka.Broker(at.settings)
-    again.ensure([at.view("aizu-city"), at.ingest(), at.refused()])
+    again.ensure([at.view("aizu-city"), at.refused()])
+    other = kafka.Broker(replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}other.")))
+    other.ensure([other.ingest()])
+    kafka.Broker(other.settings).ensure([other.ingest()])
 
 
 def test_a_delivery_that_fails_is_told_and_not_passed_over(writing: Writing, broker: Broker, prefix: str) -> None:

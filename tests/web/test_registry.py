@@ -99,6 +99,14 @@ def test_nothing_is_registered_and_the_refusal_says_how_it_is_done(client: Clien
     assert client.get("/registry/mode").json == client.get(f"/registry/mode/{SUBJECT}").json == {"mode": "READONLY"}
 
 
+@pytest.mark.parametrize("field", [{"name": 5, "type": "string"}, {"name": "q", "type": [], "default": 1}])
+def test_a_schema_that_is_none_is_refused_and_is_no_fault(client: Client, field: dict[str, Any]) -> None:
+    schema = schema_of(SUBJECT)
+    offered = schema | {"fields": [*schema["fields"], field]}
+    refused = post(client, f"/compatibility/subjects/{SUBJECT}/versions", offered)
+    assert (refused.status, refused.json["error_code"]) == (422, 42201)
+
+
 def test_whether_a_schema_could_be_the_next_version_is_told_with_the_field(client: Client) -> None:
     schema = schema_of(SUBJECT)
     path = f"/compatibility/subjects/{SUBJECT}/versions"

@@ -164,4 +164,5 @@ def _say_lags(lags: list[Lag], as_json: bool) -> None:
         behind = f"{lag.events} events, {lag.lag_s:.0f} s behind" if lag.events else "all sent"
         say(f"{lag.name:30} position {lag.position}: {behind}")
         if lag.error is not None:
-            say(f"{'':30} fails, {lag.failures} in a row: {lag.error}")
+            fails = f"fails, {lag.failures} in a row: " if lag.failures else ""
+            say(f"{'':30} {fails}{lag.error}")

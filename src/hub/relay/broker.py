@@ -29,6 +29,9 @@ EVENTS, VIEWS, INGEST, REFUSED = "hub.events", "hub.view.", "hub.ingest", "hub.i
 LARGEST_BYTES = 8 * 1024 * 1024
 """Of a message that is sent: an event of 1 MiB, sealed, with room to spare."""
 
+LARGEST_VALUE_BYTES = LARGEST_BYTES - 64 * 1024
+"""Of a value that is sent; the rest is for its key, headers and what Kafka adds."""
+
 LARGEST_IN_BYTES = 17 * 1024 * 1024
 """Of a message that is taken: a batch of events as HTTP takes it. The broker refuses more, however it is packed."""
 
@@ -423,3 +426,23 @@ def _check(admin: Any, topic: Topic) -> None:
     too_long = keeps_ms.lstrip("-").isdigit() and not 0 <= int(keeps_ms) <= topic.retention_ms
     if topic.compacted and ("delete" not in policy or too_long) and policy:
         raise Misuse(f"the topic {topic.name} may keep nothing longer: retention.ms={topic.retention_ms}, and delete")
+    _check_more(topic, {name: one.get("value") or "" for name, one in said.items()})
+
+
+def _check_more(topic: Topic, said: Mapping[str, str]) -> None:
+    """How long tombstones stay, and how much may come in a message: the client unpacks it without a limit."""
+    wanted = topic.configs
+    kept_ms = said.get("delete.retention.ms", "")
+    if topic.compacted and kept_ms.isdigit() and int(kept_ms) < int(wanted["delete.retention.ms"]):
+        least = wanted["delete.retention.ms"]
+        raise Misuse(
+            f"the topic {topic.name} has to keep tombstones as long as what they undo: delete.retention.ms={least}"
+        )
+    if "compression.type" in wanted:
+        packed, largest = said.get("compression.type", ""), said.get("max.message.bytes", "")
+        too_large = largest.isdigit() and int(largest) > int(wanted["max.message.bytes"])
+        if (packed and packed != wanted["compression.type"]) or too_large:
+            raise Misuse(
+                f"the topic {topic.name} has to have compression.type={wanted['compression.type']} and at most"
+                f" max.message.bytes={wanted['max.message.bytes']}: what is packed is unpacked without a limit"
+            )

@@ -28,6 +28,7 @@ AT_ONCE = 500
 
 _WAIT_S = 0.5
 _SESSION_S = 2.0
+_DIGITS = 19
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +115,7 @@ class Member:
         before, after = self._next[partition], records[-1].offset + 1
         if records[0].offset > (before or 0):
             self._fill()
-        positions = [position for record in records if (position := _position(record)) is not None]
+        positions = [position for record in records if (position := position_of(record)) is not None]
         if self._index.take_share(self._share(partition), before, after, positions):
             self._next[partition] = after
         else:  # another member was here: on from where it came to
@@ -139,9 +140,13 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]
         self._member.revoked(at.partition for at in revoked)
 
 
-def _position(record: Any) -> int | None:
-    """The log's position of a record, where it is a disclosure; of no other does the index take anything."""
+def position_of(record: Any) -> int | None:
+    """The log's position of a record, where it is a disclosure; of no other does the index take anything.
+
+    None as well for what no relay of ours sent.
+    """
     said = dict(record.headers)
     if said.get("ce_type") != DISCLOSED.encode():
         return None
-    return int(said["ce_position"])
+    position = said.get("ce_position") or b""
+    return int(position) if position.isdigit() and len(position) < _DIGITS else None

@@ -7,6 +7,7 @@ no token, so the settings name the sources that may come this way; the table of 
 
 from __future__ import annotations
 
+import hmac
 import json
 import threading
 from collections import Counter
@@ -23,6 +24,7 @@ from hub.events import Event
 from hub.hub import Hub
 from hub.identity.caller import Caller
 from hub.intake import Result
+from hub.log.sealing import CITY
 from hub.quarantine import MOST_OF_A_SOURCE, Refusal
 from hub.registry import Registry
 from hub.relay.broker import INGEST, Broker, Consumer, Message, Record, Sender
@@ -39,7 +41,6 @@ AT_ONCE = 1_000
 
 VIA = "events:kafka"
 _WAIT_S = 0.5
-_LONGEST_KEY = 1024
 _ACTOR = "kafka:ingest"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -206,11 +207,17 @@ class Ingest:
             "number": one.number,
         }
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        key = record.key if record.key is not None and len(record.key) <= _LONGEST_KEY else None
         headers = [(f"hub_{name}", str(value).encode()) for name, value in where.items()]
         value = json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace")
         headers.append(("content-type", b"application/json"))
-        return Message(topic=self._refused.name, key=key, value=value, headers=headers)
+        return Message(topic=self._refused.name, key=self._key(record), value=value, headers=headers)
+
+    def _key(self, record: Record) -> bytes | None:
+        """What stands for a source's key, which may name a person: the same for the same key."""
+        if record.key is None:
+            return None
+        secret = self._hub.log.keyring.secret(CITY, "kafka-key")
+        return hmac.digest(secret, record.key, "sha256")[:16].hex().encode()
 
 
 class _Stopped(Busy):

@@ -23,7 +23,8 @@ class Piece:
     """What is sent next. position, token: what is stored once the broker has all of it.
 
     messages: may be none, where only the position moves. more: whether the next piece is there already. stored: called
-    in the transaction that stores the position, to write what has to hold with it.
+    in the transaction that stores the position, to write what has to hold with it. error: what is wrong although all is
+    sent, for whoever looks how the line stands.
     """
 
     messages: Sequence[Message]
@@ -31,6 +32,7 @@ class Piece:
     token: str | None = None
     more: bool = False
     stored: Callable[[Connection], None] | None = None
+    error: str | None = None
 
 
 class Line(Protocol):

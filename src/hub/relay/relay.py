@@ -147,26 +147,38 @@ class _Turn:
 
     def step(self, told: Told) -> Piece | None:
         """Send the next piece, and store that it was; None where there is none, or where the line is another's."""
+        try:
+            return self._step(told)
+        except _Lost:
+            self.held = None
+            return None
+
+    def _step(self, told: Told) -> Piece | None:
         if self.held is None:
             self.held = self._relayed.take(self._line.name, self._lease)
             self._renewed = time.monotonic()
         if self.held is None:
             return None
         self._renew()
+        self._broker.ensure(self._line.topics)  # first: what is decided takes uses, and has to be able to leave
         piece = self._line.piece(self.held)
         if piece is None:
             return None
-        self._broker.ensure(self._line.topics)
         self._send(self.held, piece)
         if self.held is not None:
             told(Sent(name=self._line.name, messages=len(piece.messages), position=piece.position))
         return piece if self.held is not None else None
 
     def _send(self, held: Held, piece: Piece) -> None:
-        """The one order that loses nothing: the broker first, then our own word for it."""
+        """The one order that loses nothing: the broker first, then our own word for it.
+
+        The lease is looked at once more before: deciding may have taken longer than it.
+        """
+        if piece.messages:
+            self._renew(anyway=True)
         self._sender.deliver(piece.messages, self._meanwhile)
         self.held = self._relayed.advance(
-            held, self._lease, position=piece.position, token=piece.token, stored=piece.stored
+            held, self._lease, position=piece.position, token=piece.token, stored=piece.stored, error=piece.error
         )
         self._renewed = time.monotonic()
 
@@ -179,10 +191,12 @@ class _Turn:
         elif time.monotonic() > self._ended + _GRACE_S:
             raise _Stopped
 
-    def _renew(self) -> None:
-        """Hold the line for longer, in good time. One who lost it still sends what is in flight, and stores nothing."""
-        if self.held is not None and time.monotonic() > self._renewed + self._lease.total_seconds() / 3:
-            self._relayed.renew(self.held, self._lease)
+    def _renew(self, *, anyway: bool = False) -> None:
+        """Hold the line for longer, in good time. One who lost it sends nothing more: raises _Lost."""
+        in_time = time.monotonic() <= self._renewed + self._lease.total_seconds() / 3
+        if self.held is not None and (anyway or not in_time):
+            if not self._relayed.renew(self.held, self._lease):
+                raise _Lost
             self._renewed = time.monotonic()
 
     def fail(self, failure: Exception) -> None:
@@ -203,6 +217,10 @@ class _Turn:
 
 class _Stopped(Busy):
     """A stop did not wait for the broker."""
+
+
+class _Lost(Busy):
+    """The line is another relay's by now."""
 
 
 def backoff_s(failures: int) -> float:

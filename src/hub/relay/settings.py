@@ -41,7 +41,7 @@ class Topics:
     prefix: str = ""
     events_s: int = 7 * DAY_S
     views_s: int = 7 * DAY_S
-    ingest_s: int = 7 * DAY_S
+    ingest_s: int = 3 * DAY_S
     refused_s: int = 30 * DAY_S
 
 
@@ -151,7 +151,7 @@ class _Reader:
         return secret
 
     def _topics(self, table: Mapping[str, Any]) -> Topics:
-        names = {"create", "partitions", "replication", "prefix", "events_days", "views_hours", "ingest_days"}
+        names = {"create", "partitions", "replication", "prefix", "events_days", "views_hours", "ingest_hours"}
         self._known(table, names | {"refused_days"}, "topics.")
         prefix = table.get("prefix", "")
         if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
@@ -167,7 +167,7 @@ class _Reader:
             prefix=prefix,
             events_s=number("events_days", 7, 36_500) * DAY_S,
             views_s=int(self._number(table, "views_hours", 7 * 24, 2, 7 * 24, "topics.")) * 3600,
-            ingest_s=number("ingest_days", 7, 36_500) * DAY_S,
+            ingest_s=number("ingest_hours", 72, 24 * 365) * 3600,
             refused_s=number("refused_days", 30, 36_500) * DAY_S,
         )
 

@@ -3,7 +3,8 @@
     feed -> message, logged as a disclosure -> a record for each person, sealed with a content key; tombstones
 
 A line is a consumer of its stream's feed (`hub.feeds`), which decides, and keeps what the topic holds. What a delivery
-that failed had said is decided anew. A generation is one feed's life: with the next, what earlier ones sent is void.
+that failed had said is sent again as it was while nothing came that bears on it, else it is decided anew. A generation
+is one feed's life: with the next, what earlier ones sent is void, however late it arrives.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hub.hub import Hub
 from hub.log.content import ContentKey
 from hub.policy import City, Stream
 from hub.registry import Registry
-from hub.relay.broker import VIEWS, Broker, Message, Topic
+from hub.relay.broker import LARGEST_VALUE_BYTES, VIEWS, Broker, Message, Topic
 from hub.relay.line import Line, Piece
 from hub.relayed import Held, relayed
 from hub.sdk.record import GENERATION, MARK, SEQUENCE, bound_to, topic_of
@@ -58,7 +59,8 @@ class _State:
     """What is stored of a line once the broker has a piece. next: where its feed stands; None where none has begun.
 
     hours: by hour the last message of it, as long as its persons have not been told again. ended: nothing of it counts.
-    run: chance, so that no two beginnings are stored alike.
+    run: chance, so that no two that are stored are alike. too_large: how often a tombstone was sent for a person whose
+    data no message can hold.
     """
 
     recipient: str
@@ -69,10 +71,33 @@ class _State:
     hours: Mapping[str, int] = field(default_factory=dict)
     ended: bool = False
     run: str = field(default_factory=lambda: os.urandom(8).hex())
+    too_large: int = 0
 
     @property
     def token(self) -> str:
         return json.dumps(asdict(self))
+
+    def again(self) -> _State:
+        """The same, stored under another token."""
+        return replace(self, run=os.urandom(8).hex())
+
+    @property
+    def error(self) -> str | None:
+        if not self.too_large:
+            return None
+        return (
+            f"{self.too_large} times since the stream began, a person has more data than a message can hold, and is"
+            " sent as not visible; give the stream fewer kinds, or leave out its history"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """A message of the feed as pieces, by the token behind which each comes, while they may have to be sent."""
+
+    next: str
+    position: int
+    pieces: Mapping[str, Piece]
 
 
 class ViewLines:
@@ -121,6 +146,7 @@ class ViewLine:
         self._lives = timedelta(milliseconds=self._topic.retention_ms)
         self._given: str | None = None
         """The token behind which the last piece came: where it stands there still, the piece was not delivered."""
+        self._made: _Made | None = None
         self._sure = False
         """Whether the broker has answered this line before."""
         self._begun: str | None = None
@@ -141,7 +167,7 @@ class ViewLine:
 
     def piece(self, held: Held) -> Piece | None:
         """What the stream's feed tells next; while the broker is away nothing is decided, since nothing could leave."""
-        if self._rests(held):
+        if not held.taken_over and self._rests(held):
             return self._note(held)
         if held.token == self._given or not self._sure:
             self._sure = False
@@ -153,7 +179,9 @@ class ViewLine:
         query = self._query(city)
         state = None if held.token is None else _State(**json.loads(held.token))
         if state is None or state.ended:
-            return None if query is None else self._begin(held, query, state, end.position, now)
+            return None if query is None else self._begin(held, query_text(query), state, end.position, now)
+        if held.taken_over:  # what another had in hand may come after what is sent now, and a topic keeps the last
+            return self._begin(held, state.query, state, end.position, now)
         if query is None or query_text(query) != state.query:
             return self._close(held, query, state, end.position, now)
         return self._go_on(held, query, state, end.position, now)
@@ -180,12 +208,13 @@ class ViewLine:
         if position <= held.position or time.monotonic() < self._noted + _NOTE_S:
             return None
         self._noted = time.monotonic()
-        return Piece(messages=[], position=position, token=held.token)
+        error = None if held.token is None else _State(**json.loads(held.token)).error
+        return Piece(messages=[], position=position, token=held.token, error=error)
 
-    def _begin(self, held: Held, query: Query, state: _State | None, position: int, now: datetime) -> Piece:
+    def _begin(self, held: Held, query: str, state: _State | None, position: int, now: datetime) -> Piece:
         """A generation that nothing came before: the mark makes void what earlier ones sent."""
         generation = max(micros(now) // _SECOND, 0 if state is None else state.generation + 1)
-        begun = _State(recipient=self._recipient, stream=self._stream, generation=generation, query=query_text(query))
+        begun = _State(recipient=self._recipient, stream=self._stream, generation=generation, query=query)
         self._begun = begun.token
         return self._marked(held, begun, position, now, more=True)
 
@@ -195,21 +224,23 @@ class ViewLine:
 
     def _close(self, held: Held, query: Query | None, state: _State, position: int, now: datetime) -> Piece:
         """Take back everyone whom the feed shows; after the last the stream ends, or begins anew on other terms."""
-        message = None
+        message, self._made = None, None
         if state.next is not None:
             with suppress(PayloadError):  # the feed is gone: the mark alone makes void what was sent
                 message = self._advance(parse_query(state.query), state, closes=True)
         if message is not None:
-            return self._told(held, message, state)
+            return self._told(held, message, state).pieces[held.token or ""]
         self._hub.feeds.drop(self.name)
         if query is not None:
-            return self._begin(held, query, state, position, now)
+            return self._begin(held, query_text(query), state, position, now)
         ended = replace(state, generation=state.generation + 1, next=None, hours={}, ended=True)
         return self._marked(held, ended, position, now, more=False)
 
     def _go_on(self, held: Held, query: Query, state: _State, position: int, now: datetime) -> Piece | None:
+        if (piece := self._still(held, query)) is not None:
+            return piece
         if state.next is None and held.token != self._begun:
-            return self._begin(held, query, state, position, now)  # nobody knows what was told in this one
+            return self._begin(held, state.query, state, position, now)  # nobody knows what was told in this one
         self._begun = None
         state = self._again(query, state, now)
         try:
@@ -217,15 +248,28 @@ class ViewLine:
         except PayloadError as error:
             if error.path != "since":
                 raise
-            return self._begin(held, query, state, position, now)  # the feed is gone: what was sent is void
+            return self._begin(held, state.query, state, position, now)  # the feed is gone: what was sent is void
         if message is not None:
-            return self._told(held, message, state)
+            self._made = self._told(held, message, state)
+            return self._made.pieces[held.token or ""]
         if state.token != held.token:
             return self._piece(held, [], position, state, more=False)
         quiet_s = min(self._hub.feeds.quiet_s(query, state.next or ""), _LONGEST_S)
         until = min(now + timedelta(seconds=quiet_s), self._due(state, now))
         self._looked = held.token, position, until
         return self._note(held)
+
+    def _still(self, held: Held, query: Query) -> Piece | None:
+        """The piece that was made to come behind `held.token`, as long as what it says holds."""
+        made, self._made = self._made, None
+        piece = made.pieces.get(held.token or "") if made is not None else None
+        if made is None or piece is None:
+            return None
+        with suppress(PayloadError):  # the feed is gone
+            if self._hub.feeds.stands(query, made.next, made.position):
+                self._made, self._given = made, held.token
+                return piece
+        return None
 
     def _advance(self, query: Query, state: _State, *, closes: bool = False) -> FeedMessage | None:
         first = state.next is None
@@ -255,8 +299,8 @@ class ViewLine:
         """When the oldest content key comes into the second half of its life."""
         return min(map(_begins, state.hours), default=now + timedelta(days=1)) + self._lives / 2
 
-    def _told(self, held: Held, message: FeedMessage, state: _State) -> Piece:
-        """The records of a message of the feed."""
+    def _told(self, held: Held, message: FeedMessage, state: _State) -> _Made:
+        """The records of a message of the feed; tombstones by themselves and first, so that they wait for no value."""
         said = json.loads(message.body)
         at = parse_time(said["time"])
         removed = [self._tombstone(f"{MARK}{ref}", state, message.number, at) for ref in said["removed"]]
@@ -265,14 +309,24 @@ class ViewLine:
         if said["persons"]:
             self._hub.content.end(at)
             key = self._hub.content.current(self._recipient, at, self._lives)
-            shown = [self._sealed(person, said, message, state, key, at) for person in said["persons"]]
+            sealed = [self._sealed(person, said, message, state, key, at) for person in said["persons"]]
+            shown = [message for message in sealed if message.value is not None]
+            removed += [message for message in sealed if message.value is None]
             hours[str(micros(at) // _HOUR_US)] = message.number
-        after = replace(state, next=message.next, hours=hours)
-        return self._piece(held, [*removed, *shown], message.position, after, more=True)
+        large = len(said["persons"]) - len(shown)
+        after = replace(state, next=message.next, hours=hours, too_large=state.too_large + large)
+        if not removed or not shown:
+            pieces = {held.token or "": self._piece(held, [*removed, *shown], message.position, after, more=True)}
+        else:
+            between = replace(state.again(), too_large=after.too_large)
+            first = self._piece(held, removed, held.position, between, more=True)
+            rest = Piece(messages=shown, position=message.position, token=after.token, more=True, error=after.error)
+            pieces = {held.token or "": first, between.token: rest}
+        return _Made(next=message.next, position=message.position, pieces=pieces)
 
     def _piece(self, held: Held, messages: Sequence[Message], position: int, state: _State, *, more: bool) -> Piece:
         self._given = held.token
-        return Piece(messages=messages, position=position, token=state.token, more=more)
+        return Piece(messages=messages, position=position, token=state.token, more=more, error=state.error)
 
     def _sealed(
         self,
@@ -283,13 +337,14 @@ class ViewLine:
         key: ContentKey,
         at: datetime,
     ) -> Message:
+        """What a person shows; a tombstone where no message can hold it."""
         whole = {name: said[name] for name in ("exercise", "purpose", "recipient", "time")}
         whole |= {**person, "disclosure": message.disclosure, "format": "visible/1", "stream": self._stream}
         name, nonce = f"{self._stream}{MARK}{person['ref']}", os.urandom(12)
         bound = bound_to(self._recipient, name, state.generation, message.number)
         box = AESGCM(key.secret).encrypt(nonce, text(whole).encode(), bound)
         value = frame(self._schema, self._visible.encode({"key": key.id, "nonce": nonce, "box": box}))
-        return self._message(name, value, state, message.number, at)
+        return self._message(name, value if len(value) <= LARGEST_VALUE_BYTES else None, state, message.number, at)
 
     def _tombstone(self, rest: str, state: _State, number: int, at: datetime) -> Message:
         return self._message(self._stream + rest, None, state, number, at)
