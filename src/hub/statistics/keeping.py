@@ -84,7 +84,7 @@ class Keeping:
         )
 
     def tell(self, connection: Connection, name: bytes, kept: Figure) -> None:
-        """Forget whom a figure counts: from now on its first answer says so."""
+        """Forget whom a figure counts: its first answer says it from now on."""
         sealed = self._sealed(name, kept, told=True)
         connection.execute(update(figure).where(figure.c.question == name).values(body=sealed))
 
