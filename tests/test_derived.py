@@ -11,12 +11,14 @@ from sqlalchemy import delete, insert, select, update
 
 import worlds
 from conftest import Town
+from doors import served
 from hub.derived import index as derived
 from hub.derived.follower import Follower
 from hub.derived.index import Index
 from hub.disclosure import Query
 from hub.errors import Tampered
 from hub.events import Entry
+from hub.identity.local import identity
 from hub.views import index
 from hub.views.index import share, shown
 from test_traces import EVER, lived, seen  # noqa: F401 -- a fixture
@@ -98,6 +100,18 @@ def test_a_rebuild_brings_a_lagging_index_to_the_end(seen: Town) -> None:  # noq
     seen.read("clinic", "care")
     assert seen.hub.index.lag().waiting == 1
     assert len(seen.hub.traces.of_person("hanako")) == 4
+
+
+def test_how_far_the_index_is_behind_is_measured(seen: Town) -> None:  # noqa: F811
+    with served().over(seen.hub, identity()) as client:
+
+        def waiting() -> str:
+            lines = client.get("/metrics", as_="operator").body.decode().splitlines()
+            return next(line for line in lines if line.startswith("hub_derived_lag_disclosures{"))
+
+        assert waiting() == 'hub_derived_lag_disclosures{worker="1"} 3.0'
+        catch_up(seen)
+        assert waiting() == 'hub_derived_lag_disclosures{worker="1"} 0.0'
 
 
 def test_what_does_not_follow_from_the_log_is_found(seen: Town) -> None:  # noqa: F811

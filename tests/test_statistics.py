@@ -126,10 +126,88 @@ def test_within_the_hour_the_same_bytes_whatever_happens_and_after_a_restart(cit
     assert renewed["cells"][0]["counts"]["safe"] == 15, "16 are left"
 
 
+def test_all_figures_of_a_recipient_are_of_one_moment(city: Town) -> None:
+    """Minutes apart, two that agree in their total would tell of the person between (R20)."""
+    for n in range(30):
+        granted(city, f"p{n}", grant=f"both-{n}", purposes=["rescue", "care"])
+    answered(city, 7)
+    asked = [(purpose, by) for purpose in ("rescue", "care") for by in BY]
+    first = read(city)["time"]
+    answered(city, 1, first=7)
+    told = []
+    for purpose, by in asked:
+        city.wait(timedelta(minutes=3))
+        found = read(city, by=by, purpose=purpose)
+        told.append((found["time"], sum(cell["counts"]["safe"] for cell in found["cells"])))
+        assert read(city, "needs", by, purpose=purpose)["time"] == first
+    assert told == [(first, 5)] * 6
+    city.wait(HOUR)
+    assert sum(later_cells["counts"]["safe"] for later_cells in read(city, by="mesh")["cells"]) == 10
+
+
+def test_a_figure_that_was_made_with_another_says_whom_it_counts_when_it_is_told_first(city: Town) -> None:
+    answered(city, 6)
+    read(city)
+    assert len(city.hub.traces.of_person("p1")) == 1, "what nobody asked for is told to nobody"
+    city.tell("person.erased", person="p2")
+    city.tell("consent.revoked", person="p3", grant="all")
+    city.wait(timedelta(minutes=10))
+    city.reopen()
+    for _ in range(2):
+        read(city, by="mesh")
+    assert len(city.hub.traces.of_person("p1")) == 2
+    assert len(city.hub.traces.of_person("p3")) == 2, "it counts who was there when it was made"
+    assert [trace.erased for trace in city.hub.traces.disclosures(*EVER)] == [1, 1, 0]
+    [_, made, again] = city.hub.audit.disclosures()
+    assert [city.hub.audit.repeat(position).erased for position in (made, again)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("retired", {}),
+        ("registered", {"purposes": ["care"]}),
+        ("registered", {"areas": ["13104"]}),
+        ("registered", {"class": "fire"}),
+    ],
+)
+def test_a_figure_is_told_only_under_the_registration_it_was_made_for(
+    town: Town, change: tuple[str, dict[str, Any]]
+) -> None:
+    registered(town, "aizu-city", ["07202"])
+    for n in range(10):
+        enrolled(town, f"p{n}", to={"class": "municipality"})
+    answered(town, 10)
+    assert read(town)["cells"][0]["counts"]["safe"] == 10
+    what, said = change
+    if what == "registered":
+        said = {"class": "municipality", "areas": ["07202"], "purposes": ["rescue", "care"], **said}
+    town.tell(f"recipient.{what}", recipient="aizu-city", **said)
+    assert not any(any(cell["counts"].values()) for cell in read(town)["cells"])
+    assert town.hub.audit.repeat(town.hub.audit.disclosures()[-1]).same
+    if what == "registered":
+        registered(town, "aizu-city", ["07202"])
+        assert read(town)["cells"][0]["counts"]["safe"] == 10
+
+
+def test_who_is_retired_while_a_figure_is_counted_gets_none(city: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(city, 10)
+    inner, overtaken = Statistics._figures, []
+
+    def slow(self: Statistics, *asked: Any) -> Any:
+        found = inner(self, *asked)
+        if not overtaken:
+            overtaken.append(city.tell("recipient.retired", recipient="aizu-city"))
+        return found
+
+    monkeypatch.setattr(Statistics, "_figures", slow)
+    assert not any(any(cell["counts"].values()) for cell in read(city)["cells"])
+
+
 def test_two_processes_renew_a_figure_once(city: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     answered(city, 10)
     other = Statistics(city.hub.log, city.hub.views, city.hub.commits, city.hub.disclosure)
-    inner = Statistics._figure
+    inner = Statistics._figures
     between: list[bytes] = []
 
     def slow(self: Statistics, *asked: Any) -> Any:
@@ -139,7 +217,7 @@ def test_two_processes_renew_a_figure_once(city: Town, monkeypatch: pytest.Monke
             answered(city, 10, first=10)
         return found
 
-    monkeypatch.setattr(Statistics, "_figure", slow)
+    monkeypatch.setattr(Statistics, "_figures", slow)
     assert other.read(question()).body == between[0]
     monkeypatch.undo()
     assert [trace.counted for trace in city.hub.traces.disclosures(*EVER)] == [True, True]
@@ -254,6 +332,23 @@ def test_heads_are_counted_at_shelters_beside_what_the_shelters_report(city: Tow
     ]
 
 
+@pytest.mark.parametrize(("companions", "told"), [(3, 10), (4, 0), (17, 0)])
+def test_a_cell_in_which_one_family_is_more_than_half_is_told_as_none(city: Town, companions: int, told: int) -> None:
+    for n in range(5):
+        along = {"companions": companions} if n == 0 else {}
+        city.tell("evacuation.changed", person=f"p{n}", status="at_shelter", shelter="s1", **along)
+    assert later(city, "heads").get("07202", {"people": 0}) == {"people": told}
+
+
+def test_profiles_by_shelter_count_what_profiles_say_alone(city: Town) -> None:
+    city.tell("shelter.reported", shelter="s1", area="07202")
+    for n in range(5):
+        city.tell("survey.answered", person=f"p{n}", answers={}, shelter="s1", needs=["酸素"])
+        city.tell("profile.updated", person=f"p{n}", needs="薬")
+    [found] = later(city, "profile.updated", "shelter").values()
+    assert (found["medicine"], found["oxygen"]) == (5, 0)
+
+
 def test_companions_are_not_counted_where_the_grant_shows_no_more_than_a_summary(town: Town) -> None:
     registered(town, "aizu-city", ["07202"])
     for n in range(5):
@@ -317,7 +412,7 @@ def test_who_may_see_nothing_is_answered_with_empty_cells(city: Town, asked: dic
     assert later(city, **asked) == {}
     assert city.hub.traces.of_person("p1") == []
     with city.hub.log.entries.snapshot() as (connection, _):
-        from hub.statistics.statistics import figure
+        from hub.statistics.keeping import figure
 
         assert connection.execute(figure.select()).all() == [], "names that nobody registered are not kept"
 
@@ -376,9 +471,8 @@ def test_what_was_destroyed_since_is_told_where_a_figure_is_counted_again(city: 
 
 def test_who_waits_too_long_for_a_figure_is_told_to_ask_again(city: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.statistics.statistics._PATIENCE_S", 0.05)
-    name = city.hub.log.keyring.digest("figure", question().text())
-    with city.hub.statistics._one_at_a_time(name), pytest.raises(Busy, match="ask again"):
-        city.hub.statistics.read(question())
+    with city.hub.statistics._one_at_a_time(question()), pytest.raises(Busy, match="ask again"):
+        city.hub.statistics.read(question(by="mesh"))
 
 
 class Counted(Witness):
@@ -415,6 +509,7 @@ class Counted(Witness):
 def test_what_a_recipient_may_not_see_changes_no_byte_of_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "FEWEST", 1)
     monkeypatch.setattr(counting, "STEP", 1)
+    monkeypatch.setattr(counting, "DOMINANT", 1)
     with ExitStack() as rooms:
         witness = Counted(*(rooms.enter_context(World.fresh()) for _ in range(2)))
         for step, added in worlds.unseen(7, worlds.world(1007)):

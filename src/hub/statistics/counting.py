@@ -6,6 +6,7 @@ them is `other`, and every cell appears with every category, empty or not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from hub.policy import City, Recipient
 
 FEWEST = 5
 """Persons in a cell below whom it counts as empty (秘匿)."""
+
+DOMINANT = 0.5
+"""The share of a cell above which one person's count hides it: the dominance rule with n = 1, k = 50 %."""
 
 STEP = 5
 OTHER = "other"
@@ -204,6 +208,33 @@ def _square(seen: Sequence[Seen]) -> str | None:
     return str(newest.data["mesh"])[:8]
 
 
-def rounded(value: int, persons: int) -> int:
-    """A count as it is told: 0 where fewer than `FEWEST` persons make it, else to the nearest multiple of `STEP`."""
-    return 0 if persons < FEWEST else (value + STEP // 2) // STEP * STEP
+class Sums:
+    """What one question adds up, by cell and category."""
+
+    def __init__(self) -> None:
+        self._values: Counter[tuple[str, str]] = Counter()
+        self._persons: Counter[tuple[str, str]] = Counter()
+        self._most: dict[tuple[str, str], int] = {}
+
+    def add(self, cell: str, tally: Tally) -> None:
+        """Count one person."""
+        for category, value in tally.items():
+            at = cell, category
+            self._values[at] += value
+            self._persons[at] += 1
+            self._most[at] = max(value, self._most.get(at, 0))
+
+    def told(self, cell: str, category: str) -> int:
+        """The count as it is told."""
+        at = cell, category
+        return rounded(self._values[at], self._persons[at], self._most.get(at, 0))
+
+
+def rounded(value: int, persons: int, most: int) -> int:
+    """A count as it is told: 0 where fewer than `FEWEST` persons make it, or one of them more than `DOMINANT` of it.
+
+    Else to the nearest multiple of `STEP`. most: what the person counts for who counts for most.
+    """
+    if persons < FEWEST or most > value * DOMINANT:
+        return 0
+    return (value + STEP // 2) // STEP * STEP

@@ -65,6 +65,8 @@ class Door:
         metrics.gauge_by("hub.connector.failures", "connector", "Failed rounds in a row", "1", self._failures)
         metrics.gauge_by("hub.relay.lag", "line", "How far a line to the broker is behind", "s", self._relayed)
         metrics.gauge_by("hub.relay.lag.events", "line", "Entries that a line has not sent", "1", self._unsent)
+        waiting = "Disclosures that the index by person does not hold yet"
+        metrics.gauge("hub.derived.lag.disclosures", waiting, "1", lambda: hub.index.lag().waiting)
         metrics.gauge("hub.clock.trusted", "1 while the clock is trusted, else 0", "1", self._clock)
 
     @cached_property
