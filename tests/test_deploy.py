@@ -106,7 +106,9 @@ def test_a_service_stands_where_its_user_may_go(name: str) -> None:
 
 
 def test_a_service_that_is_given_kafka_asks_it() -> None:
-    asking = {name: service["command"] for name, service in OURS.items() if "HUB_KAFKA" in service.get("environment", ())}
+    asking = {
+        name: service["command"] for name, service in OURS.items() if "HUB_KAFKA" in service.get("environment", ())
+    }
     assert asking == {"relay": ["relay"], "ingest-kafka": ["ingest-kafka"], "derive": ["derive", "--kafka"]}
 
 

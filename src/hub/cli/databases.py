@@ -19,7 +19,7 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
     import hub.hub  # noqa: F401 -- every room's tables are known by then
     from hub.errors import Misuse
     from hub.log import migrations
-    from hub.log.database import dialect, open_database
+    from hub.log.database import dialect, naming, open_database
     from hub.log.postgres import grant
 
     at = place_of(database)
@@ -28,10 +28,11 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
     for role, url in migrations.databases(at):
         engine = open_database(url, role)
         try:
-            changed = migrations.upgrade(engine, role)
-            if append or read:
-                with dialect(engine).writing(engine).begin() as connection:
-                    grant(connection, role, append, read)
+            with naming(engine, role):
+                changed = migrations.upgrade(engine, role)
+                if append or read:
+                    with dialect(engine).writing(engine).begin() as connection:
+                        grant(connection, role, append, read)
         finally:
             engine.dispose()
         say(f"The database of the {role} {'was brought to' if changed else 'had'} the form {migrations.FORMS[role]}.")
