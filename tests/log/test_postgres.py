@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 import databases
 from conftest import Said
 from doors import served
+from hub.backup import take_keys, take_log
 from hub.errors import HubError, Misuse, Tampered
 from hub.hub import Hub
 from hub.log import migrations
@@ -217,6 +218,11 @@ def test_the_looking_role_looks_and_cannot_append(roles: dict[str, str], tmp_pat
     made.close()
     hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
     assert hub.audit.verify().size > 0
+    assert take_log(hub, tmp_path / "log").rows > 0
+    assert take_keys(hub, tmp_path / "keys").rows > 0
+    assert hub.audit.emergencies(None, details=True) == []
+    assert hub.relayed.lags() == []
+    assert hub.index.lag().end > 0
     with pytest.raises(Misuse, match="may not"):
         hub.intake.take([flat_event("person.enrolled", {"person": "hanako", "areas": ["07202"]}, "e1")])
     hub.close()

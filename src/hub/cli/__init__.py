@@ -185,7 +185,7 @@ def token(
     as_: Annotated[
         str,
         typer.Option(
-            "--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID[@RECIPIENT], operator, auditor."
+            "--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID@RECIPIENT, operator, auditor."
         ),
     ],
     database: Database = None,
@@ -438,8 +438,12 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Derive positions, leaves, root, identities and views again, and compare."""
+    from hub.errors import HubError
+
     with opened(database) as hub:
         done = hub.audit.verify(views=not log_only)
+    if not done.size:
+        raise HubError("The log is empty: nothing was ever introduced here; is this the database?")
     if as_json:
         print_json(
             {

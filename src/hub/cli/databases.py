@@ -25,6 +25,8 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
     at = place_of(database)
     if (append or read) and at.file is not None:
         raise Misuse("--append and --read are for PostgreSQL; who may open an SQLite file is its owner's matter")
+    if at.file is not None and not at.file.exists():
+        raise Misuse("there is no database yet; run: hub init")
     for role, url in migrations.databases(at):
         engine = open_database(url, role)
         try:
