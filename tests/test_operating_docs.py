@@ -47,6 +47,16 @@ def test_each_metric_of_the_page_is_there_and_each_of_the_hub_is_on_the_page(tow
     with town.hub.log.entries.maintaining() as connection:
         asked = {"name": "village", "due_us": 1, "lease_us": 0, "failures": 0, "done_us": 1, "up_to_us": 1}
         connection.execute(metadata.tables["polled"].insert().values(**asked))
+        line = {
+            "name": "hub.events",
+            "position": 0,
+            "updated_us": 1,
+            "holder": "",
+            "fence": 0,
+            "lease_us": 0,
+            "failures": 0,
+        }
+        connection.execute(metadata.tables["relayed"].insert().values(**line))
     with served().over(town.hub) as client:
         metrics = served().app.state.door.metrics
         metrics.request("GET", "/v1/places", 200, 1.0)
