@@ -666,4 +666,21 @@ def test_the_commands_say_what_they_did(home: Town, tmp_path: Path, hub_main: Ca
 def test_there_has_to_be_something_to_do(home: Town, hub_main: Callable[..., Said]) -> None:
     assert hub_main("backup", "--database", home.url).status == 2
     assert hub_main("restore", "--database", home.url).status == 2
-    assert hub_main("backup", "--out", "x", "--keys-out", "x", "--database", home.url).status == 2
+    for log, keys in (("x", "x"), ("x", "x/keys"), ("y/log", "y")):
+        said = hub_main("backup", "--out", log, "--keys-out", keys, "--database", home.url)
+        assert (said.status, "neither in that of the log nor around it" in said.err) == (2, True)
+        assert not Path("x").exists()
+
+
+def test_a_check_tells_keys_that_are_older_than_the_log(
+    home: Town, tmp_path: Path, hub_main: Callable[..., Said]
+) -> None:
+    at = ("--database", home.url)
+    assert hub_main("backup", "--out", tmp_path / "l1", "--keys-out", tmp_path / "k1", *at).status == 0
+    home.tell("person.enrolled", person="saburo", areas=["07202"])
+    assert hub_main("backup", "--out", tmp_path / "l2", "--keys-out", tmp_path / "k2", *at).status == 0
+    for log, keys, status in (("l1", "k1", 0), ("l2", "k2", 0), ("l1", "k2", 0), ("l2", "k1", 1)):
+        said = hub_main("restore", "--check", tmp_path / log, "--keys", tmp_path / keys, *at)
+        assert said.status == status, said.err
+    assert "these keys (position" in said.err
+    assert "are older than the log" in said.err

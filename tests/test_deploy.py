@@ -96,6 +96,22 @@ def test_a_service_is_closed_and_bounded(name: str) -> None:
     assert root or kafka or name == "demo" or service["user"].startswith("${HUB_UID:?run deploy/make-secrets first}")
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_stands_where_its_user_may_go(name: str) -> None:
+    """A worker of `hub serve` goes to where its parent stands; the image's /data is its own user's alone."""
+    service = OURS[name]
+    stands = service.get("working_dir", re.findall(r"^WORKDIR (\S+)$", IMAGE, re.M)[-1])
+    given = {path: options for path, _, options in (mount.partition(":") for mount in service["tmpfs"])}
+    assert "mode=1777" in given[stands] if "user" in service else "uid=10001" in given[stands]
+
+
+def test_a_service_that_is_given_kafka_asks_it() -> None:
+    asking = {
+        name: service["command"] for name, service in OURS.items() if "HUB_KAFKA" in service.get("environment", ())
+    }
+    assert asking == {"relay": ["relay"], "ingest-kafka": ["ingest-kafka"], "derive": ["derive", "--kafka"]}
+
+
 def test_no_secret_stands_in_the_file_or_has_a_default() -> None:
     said = (ROOT / "docker-compose.yml").read_text() + "".join(
         path.read_text() for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.parts

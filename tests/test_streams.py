@@ -17,6 +17,7 @@ import worlds
 from conftest import Town
 from hub import feeds
 from hub.disclosure import Query
+from hub.errors import Refused
 from hub.hub import Hub
 from hub.log.sealing import content_key
 from hub.policy import City
@@ -469,6 +470,22 @@ def test_a_stream_is_of_a_recipient_that_is_registered(home: Town) -> None:
         {"stream": "rescue", "recipient": "aizu-city", "purpose": "rescue", "kinds": [], "exercise": False,
          "history": False}
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("terms", "path", "rule"),
+    [({"purpose": "research"}, "purpose", "R7"), ({"purpose": "rescue", "kinds": ["sefety.*"]}, "kinds", "R8")],
+)
+def test_a_stream_that_could_never_send_anything_is_refused(
+    home: Town, terms: dict[str, Any], path: str, rule: str
+) -> None:
+    result = home.hand_in("stream.registered", stream="other", recipient="aizu-city", **terms)
+    assert result.status == "refused"
+    assert isinstance(result.error, Refused)
+    assert (result.error.path, result.error.rule) == (path, rule)
+    kinds = ["sefety.*", "location.*"]
+    mixed = home.hand_in("stream.registered", stream="other", recipient="aizu-city", purpose="rescue", kinds=kinds)
+    assert mixed.status == "accepted"
 
 
 def test_a_record_of_another_recipient_key_or_number_does_not_open(home: Town) -> None:

@@ -30,7 +30,7 @@ from hub.linking import Linking
 from hub.log import migrations, recorder
 from hub.log.clock import Clock
 from hub.log.content import ContentKeys
-from hub.log.database import open_database, place
+from hub.log.database import naming, open_database, place
 from hub.log.log import RESTORING, Closed, Log
 from hub.log.sealing import Keyring
 from hub.payloads import Payloads
@@ -109,7 +109,8 @@ class Hub:
         schemas = schemas or plugins.extend(packaged())
         engine, keys = open_database(at.log, durable=durable), open_database(at.keys, "keys", durable=durable)
         if not restoring:
-            _check_restored(engine)
+            with naming(engine, "log"):
+                _check_restored(engine)
         migrations.prepare(keys, "keys")
         keyring = Keyring(keys, _master(at.folder / "master.key") if master is None else master)
         migrations.prepare(engine, "log")

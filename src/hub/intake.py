@@ -49,7 +49,7 @@ from hub.hazards import HazardPolicy, Report
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.policy import ALL, City, Policy
-from hub.rules import mode_of
+from hub.rules import matches, mode_of
 from hub.schemas import Kind
 from hub.views import chains, links
 from hub.views.views import Change, Views
@@ -563,8 +563,8 @@ def check_city(said: Control, city: City, append: Append) -> None:
             raise Refused("this kind was introduced already", rule="R1a", path="kind", kind=kind)
         case RecipientRegistered() if (known := city.recipients.get(said.recipient)) and known.retired:
             raise Refused("this recipient is retired; choose another id", rule="R1a", path="recipient", kind=kind)
-        case StreamRegistered() if (found := city.recipients.get(said.recipient)) is None or found.retired:
-            raise Refused("no such recipient is registered", rule="R1a", path="recipient", kind=kind)
+        case StreamRegistered():
+            _check_stream(said, city)
         case EmergencyDeclared():
             declared = city.emergencies.get(said.emergency)
             if declared and declared.declarations and declared.exercise is not said.exercise:
@@ -583,6 +583,18 @@ def check_city(said: Control, city: City, append: Append) -> None:
                 raise Refused("lists no person", rule="R14", path="persons", kind=kind)
         case _:
             pass
+
+
+def _check_stream(said: StreamRegistered, city: City) -> None:
+    """R1a, R7 and R8: a stream that could never send anything is refused."""
+    kind = _kind_of(said)
+    found = city.recipients.get(said.recipient)
+    if found is None or found.retired:
+        raise Refused("no such recipient is registered", rule="R1a", path="recipient", kind=kind)
+    if said.purpose not in found.purposes:
+        raise Refused("the recipient is not registered for this purpose", rule="R7", path="purpose", kind=kind)
+    if said.kinds and not any(matches(name, said.kinds) for name in city.kinds):
+        raise Refused("no kind here is called so; GET /v1/kinds lists them", rule="R8", path="kinds", kind=kind)
 
 
 _KIND_OF = {cls: kind for kind, cls in CONTROLS.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from eventsourcing.persistence import StoredEvent
 from sqlalchemy import text
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 import databases
+from conftest import Said
+from doors import served
+from hub.backup import take_keys, take_log
 from hub.errors import HubError, Misuse, Tampered
 from hub.hub import Hub
 from hub.log import migrations
@@ -214,9 +218,31 @@ def test_the_looking_role_looks_and_cannot_append(roles: dict[str, str], tmp_pat
     made.close()
     hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
     assert hub.audit.verify().size > 0
+    assert take_log(hub, tmp_path / "log").rows > 0
+    assert take_keys(hub, tmp_path / "keys").rows > 0
+    assert hub.audit.emergencies(None, details=True) == []
+    assert hub.relayed.lags() == []
+    assert hub.index.lag().end > 0
     with pytest.raises(Misuse, match="may not"):
         hub.intake.take([flat_event("person.enrolled", {"person": "hanako", "areas": ["07202"]}, "e1")])
     hub.close()
+
+
+def test_a_hub_that_only_looks_does_not_start_and_is_not_ready(
+    roles: dict[str, str], tmp_path: Path, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_FOLDER", str(tmp_path))
+    made = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
+    made.init()
+    made.close()
+    said = hub_main("serve", "--port", "0", "--database", roles["read"])
+    assert (said.status, "only looks" in said.err) == (2, True)
+    hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
+    with served().over(hub) as client, structlog.testing.capture_logs() as lines:
+        unready = client.get("/readyz")
+    hub.close()
+    assert unready.status == 503
+    assert any("only looks" in line.get("reason", "") for line in lines)
 
 
 def test_a_trigger_that_is_off_or_changed_is_found(at: Place, engine: Engine, tmp_path: Path) -> None:
@@ -265,8 +291,19 @@ def test_what_an_owner_changes_without_the_triggers_is_found(
 
 def test_a_database_that_was_not_migrated_says_what_to_do(tmp_path: Path) -> None:
     url = databases.server().update_query_dict({"schema": "nothing_there"}).render_as_string(hide_password=False)
-    with pytest.raises(Misuse, match="hub migrate"):
+    with pytest.raises(Misuse, match=r"of the keys .*schema nothing_there_keys.* holds no hub: is HUB_.*hub migrate"):
         Hub.open(url, SetClock(NOON), folder=tmp_path)
+
+
+def test_a_role_that_the_server_does_not_have_is_told(
+    at: Place, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_DATABASE_URL", at.log.render_as_string(hide_password=False))
+    said = hub_main("migrate", "--append", "nosuchrole")
+    assert said.status == 2
+    assert "of the keys" in said.err
+    assert "the server has no such role; make it first" in said.err
+    assert (at.log.password or "?") not in said.err
 
 
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
@@ -297,6 +334,7 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     [
         ("postgresql://hub@127.0.0.1/hub?schema=A-b", "schema"),
         ("mysql://hub@127.0.0.1/hub", "PostgreSQL"),
+        ("postgresql://hub@127.0.0.1/hub?schma=x", r"`schma` is no option .* \?schema=NAME"),
     ],
 )
 def test_urls_that_are_none_are_refused(url: str, word: str) -> None:
@@ -308,8 +346,35 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
     wrong = databases.server().set(password="wrong").render_as_string(hide_password=False)
     with pytest.raises(Misuse, match="refuses this user or password"):
         Hub.open(wrong, SetClock(NOON), folder=tmp_path)
-    with pytest.raises(HubError, match="does not answer"):
-        Hub.open("postgresql://hub:secret@127.0.0.1:1/hub", SetClock(NOON), folder=tmp_path)
+    log = databases.server().render_as_string(hide_password=False)
+    away = "postgresql://hub:secret@127.0.0.1:1/hub?schema=away"
+    named = r"^the database of the {} \(127\.0\.0\.1:1/hub, schema away\) does not answer; try again$"
+    with pytest.raises(HubError, match=named.format("log")):
+        Hub.open(away, SetClock(NOON), folder=tmp_path)
+    with pytest.raises(HubError, match=named.format("keys")):
+        Hub.open(log, SetClock(NOON), keys_url=away, folder=tmp_path)
+
+
+def test_what_the_driver_says_itself_is_one_line_without_its_values(
+    at: Place, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = at.log.update_query_dict({"sslmode": "mistyped"})
+    monkeypatch.setenv("HUB_DATABASE_URL", url.render_as_string(hide_password=False))
+    said = hub_main("migrate")
+    assert said.status in (1, 2)
+    assert said.err.count("\n") == 1
+    assert "mistyped" not in said.err
+
+
+def test_the_database_fails_in_a_way_that_nobody_thought_of(
+    hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(self: object) -> None:
+        raise ProgrammingError("SELECT secret", {"a": "value"}, ValueError("value"))
+
+    monkeypatch.setattr(Hub, "init", fail)
+    said = hub_main("init", "--database", f"sqlite:///{tmp_path}/hub.sqlite3")
+    assert (said.status, said.err) == (1, "hub: the database failed (ValueError); its own log says more\n")
 
 
 def test_the_dialect_of_a_server_is_its_own(engine: Engine) -> None:

@@ -25,6 +25,7 @@ from hub.cli.opening import (
     Database,
     Exercise,
     Json,
+    Opening,
     Out,
     connectors,
     opened,
@@ -82,6 +83,13 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not isinstance(error, SQLAlchemyError):
+            raise
+        said = f"the database failed ({type(getattr(error, 'orig', None) or error).__name__}); its own log says more"
+        _fail(HubError(said), 1)
 
 
 def _fail(error: Exception, status: int) -> None:
@@ -147,20 +155,29 @@ def serve(
     opening = to_open(database, create=True)
     gating = _Gating(opening.url, os.environ.get(IDENTITY))
     identity = gating.identity()
-    bound = web.listen(host, port, identity=gating.identity_file is not None)
+    with web.listen(host, port, identity=gating.identity_file is not None) as bound:
+        fresh = _prepared(opening, gating)
+        if fresh:
+            say("The database is ready: kinds and areas are introduced.")
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{bound.getsockname()[1]}/v1  (OpenAPI: /openapi.json)")
+        if gating.identity_file is None:
+            say("For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`.")
+        else:
+            say(f"Tokens are taken from: {', '.join(issuer.issuer for issuer in identity.issuers)}")
+        web.serve(opening, gating, bound, workers, identity.hosts)
+
+
+def _prepared(opening: Opening, gating: _Gating) -> bool:
+    """See, before anybody is answered, that the hub can be served; whether its database is new. Raises Misuse."""
     hub = opening()
-    fresh = hub.init()
-    gating(hub)
-    hub.close()
-    if fresh:
-        say("The database is ready: kinds and areas are introduced.")
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{bound.getsockname()[1]}/v1  (OpenAPI: /openapi.json)")
-    if gating.identity_file is None:
-        say("For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`.")
-    else:
-        say(f"Tokens are taken from: {', '.join(issuer.issuer for issuer in identity.issuers)}")
-    web.serve(opening, gating, bound, workers, identity.hosts)
+    try:
+        hub.log.entries.check_role()
+        fresh = hub.init()
+        gating(hub)
+    finally:
+        hub.close()
+    return fresh
 
 
 @app.command()
@@ -168,7 +185,7 @@ def token(
     as_: Annotated[
         str,
         typer.Option(
-            "--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID[@RECIPIENT], operator, auditor."
+            "--as", help="citizen:ID, service:RECIPIENT, source:NAME, officer:ID@RECIPIENT, operator, auditor."
         ),
     ],
     database: Database = None,
@@ -421,8 +438,12 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Derive positions, leaves, root, identities and views again, and compare."""
+    from hub.errors import HubError
+
     with opened(database) as hub:
         done = hub.audit.verify(views=not log_only)
+    if not done.size:
+        raise HubError("The log is empty: nothing was ever introduced here; is this the database?")
     if as_json:
         print_json(
             {

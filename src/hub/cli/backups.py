@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.opening import MASTER_KEY, Database, Json, Opening, opened, print_json, say, to_open
+from hub.cli.opening import MASTER_KEY, Database, Json, Opening, one_of, opened, print_json, say, to_open
 
 if TYPE_CHECKING:
     from hub.backup import Taken
@@ -32,8 +33,10 @@ def backup(
 
     if out is None and keys_out is None:
         raise Misuse("say where to: --out FOLDER for the log, --keys-out FOLDER for the keys, or both")
-    if out is not None and keys_out is not None and out.resolve() == keys_out.resolve():
-        raise Misuse("the keys go to a folder of their own, best to another place")
+    if out is not None and keys_out is not None:
+        log_at, keys_at = out.resolve(), keys_out.resolve()
+        if log_at.is_relative_to(keys_at) or keys_at.is_relative_to(log_at):
+            raise Misuse("the keys go to a folder of their own, neither in that of the log nor around it")
     with opened(database) as hub:
         taken = [take(hub, folder) for take, folder in ((take_log, out), (take_keys, keys_out)) if folder is not None]
     for one in taken:
@@ -72,13 +75,16 @@ def restore(
     from hub.cli.opening import connectors
     from hub.errors import Misuse
 
+    one_of(check=check, erase_missing=erase_missing)
     if folder is None and keys is None:
         raise Misuse("name the folder of a backup, or of one of the keys: --keys FOLDER")
     opening = to_open(database, create=True)
     master = _master(opening)
     if check:
-        for manifest in check_backup(master, log=folder, keys=keys):
+        manifests = check_backup(master, log=folder, keys=keys)
+        for manifest in manifests:
             _checked(manifest, as_json)
+        _check_ages({manifest.of: manifest.position for manifest in manifests})
         return
     plugins = connectors(opening.connectors_file)
     at = Databases(opening.url, opening.keys_url)
@@ -95,6 +101,18 @@ def restore(
     closed = f"{done.verified.closed} closed for ever"
     say(f"Restored and proven: {done.verified.size} entries, {done.verified.opened} opened, {closed}.")
     say(f"Root {done.verified.root.hex()}")
+
+
+def _check_ages(positions: Mapping[str, int]) -> None:
+    """Raise HubError where the keys were taken before the log. positions: by what the backup is of."""
+    from hub.errors import HubError
+
+    log, keys = positions.get("log", 0), positions.get("keys")
+    if keys is not None and keys < log:
+        raise HubError(
+            f"these keys (position {keys}) are older than the log (position {log}): persons enrolled between cannot be "
+            "read; take the keys' backup of then or later"
+        )
 
 
 def _checked(manifest: Manifest, as_json: bool) -> None:

@@ -19,19 +19,22 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
     import hub.hub  # noqa: F401 -- every room's tables are known by then
     from hub.errors import Misuse
     from hub.log import migrations
-    from hub.log.database import dialect, open_database
+    from hub.log.database import dialect, naming, open_database
     from hub.log.postgres import grant
 
     at = place_of(database)
     if (append or read) and at.file is not None:
         raise Misuse("--append and --read are for PostgreSQL; who may open an SQLite file is its owner's matter")
+    if at.file is not None and not at.file.exists():
+        raise Misuse("there is no database yet; run: hub init")
     for role, url in migrations.databases(at):
         engine = open_database(url, role)
         try:
-            changed = migrations.upgrade(engine, role)
-            if append or read:
-                with dialect(engine).writing(engine).begin() as connection:
-                    grant(connection, role, append, read)
+            with naming(engine, role):
+                changed = migrations.upgrade(engine, role)
+                if append or read:
+                    with dialect(engine).writing(engine).begin() as connection:
+                        grant(connection, role, append, read)
         finally:
             engine.dispose()
         say(f"The database of the {role} {'was brought to' if changed else 'had'} the form {migrations.FORMS[role]}.")

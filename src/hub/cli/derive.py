@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.opening import Database, Json, kept_up, opened, print_json, say
+from hub.cli.opening import Database, Json, counted, kept_up, note, one_of, opened, print_json, say
 from hub.cli.relay import broker_of, until_signal
 
 if TYPE_CHECKING:
+    from hub.derived.index import Lag
     from hub.relay.derive import Derived
 
 
@@ -25,48 +27,60 @@ def derive(
     """Fold the heavier derived views (who was shown to whom), until SIGTERM or Ctrl+C. hub serve does it too."""
     from hub.derived.follower import Follower
 
+    one_of(once=once, kafka=kafka, status=status)
     with opened(database) as hub, kept_up(hub):
         if status:
             lag = hub.index.lag()
-            row = {"disclosures_waiting": lag.waiting, "position": lag.end}
-            print_json(row) if as_json else say(f"{lag.waiting} disclosures wait; the log ends at {lag.end}")
+            print_json(_lag_row(lag)) if as_json else say(_lag_in_words(lag))
             return
         if once:
             while hub.index.step():
                 pass
+            if as_json:
+                print_json(_lag_row(hub.index.lag()))
             return
         if kafka:
             from hub.relay.derive import Member
 
             broker = broker_of(hub)
             stop = until_signal()
-            say(f"Deriving from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
-            Member(hub.index, broker).run(stop, _Telling())
+            note(f"Deriving from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
+            Member(hub.index, broker).run(stop, _Telling(as_json))
             return
-        follower = Follower(hub.log, hub.index, _failed)
+        follower = Follower(hub.log, hub.index, partial(_failed, as_json))
         stop = until_signal()
         follower.start()
-        say("Deriving. Ctrl+C ends it.")
+        note("Deriving. Ctrl+C ends it.", as_json=as_json)
         stop.wait()
         follower.stop()
 
 
-def _failed(error: Exception) -> None:
+def _lag_row(lag: Lag) -> dict[str, int]:
+    return {"disclosures_waiting": lag.waiting, "position": lag.end}
+
+
+def _lag_in_words(lag: Lag) -> str:
+    waiting = f"{counted(lag.waiting, 'disclosure')} {'waits' if lag.waiting == 1 else 'wait'}"
+    return f"{waiting}; the log ends at {lag.end}"
+
+
+def _failed(as_json: bool, error: Exception) -> None:
     from hub.errors import HubError
 
     said = str(error) if isinstance(error, HubError) else f"the hub's database failed ({type(error).__name__})"
-    say(f"{said}; it is tried again")
+    note(f"{said}; it is tried again", as_json=as_json)
 
 
 class _Telling:
     """Says what fails, once while it fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
         self._failing: str | None = None
 
     def __call__(self, derived: Derived) -> None:
         if derived.error is not None and derived.error != self._failing:
-            say(f"{derived.error}; it is tried again")
+            note(f"{derived.error}; it is tried again", as_json=self._as_json)
         elif derived.error is None and self._failing is not None:
-            say("Deriving again.")
+            note("Deriving again.", as_json=self._as_json)
         self._failing = derived.error

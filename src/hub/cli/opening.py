@@ -58,6 +58,28 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, ensure_ascii=False))
 
 
+def note(line: str, *, as_json: bool) -> None:
+    """Say what is no result: to standard error where the result is JSON."""
+    if as_json:
+        sys.stderr.write(f"hub: {line}\n")
+    else:
+        say(line)
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, as `1 item` and `2 items`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def one_of(**options: bool) -> None:
+    """Raise Misuse where more than one of these options is given: they contradict each other."""
+    from hub.errors import Misuse
+
+    given = [f"--{name.replace('_', '-')}" for name, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise Misuse(f"{' and '.join(given)} contradict each other; choose one")
+
+
 def time_of(text: str | None, option: str = "--at") -> datetime | None:
     from hub.codec import parse_time
     from hub.errors import Misuse, PayloadError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.opening import Database, Json, opened, print_json, say
+from hub.cli.opening import Database, Json, counted, opened, print_json, say
 
 if TYPE_CHECKING:
     from hub.hub import Hub
@@ -26,6 +26,7 @@ def quarantine_list(
     as_json: Json = False,
 ) -> None:
     """The items, newest first: source, kind and reason; nothing of a payload."""
+    rows = []
     with opened(database) as hub:
         for item in _items(hub):
             if source not in (None, item.source):
@@ -38,9 +39,11 @@ def quarantine_list(
             }
             row |= {"via": item.via, "source": item.source, "kind": item.kind, "reason": told, "rule": item.rule}
             if as_json:
-                print_json(row)
+                rows.append(row)
             else:
                 say(f"{item.item}  {row['received_at']}  {item.source or '-'}  {item.kind or '-'}  {told}")
+    if as_json:
+        print_json(rows)
 
 
 def _items(hub: Hub) -> Iterator[Item]:
@@ -57,10 +60,14 @@ def quarantine_drop(
     database: Database = None,
 ) -> None:
     """Destroy items and their keys, for ever. What a polled source had sent comes again by `hub poll --from-start`."""
-    from hub.errors import Misuse
+    from hub.errors import HubError, Misuse
 
     if bool(items) is bool(source):
         raise Misuse("name items, or a source by --source")
     with opened(database) as hub:
-        count = hub.quarantine.drop_source(source) if source else sum(hub.quarantine.drop(item) for item in items or ())
-    say(f"{count} items destroyed.")
+        strange = [] if source else [item for item in items or () if not hub.quarantine.drop(item)]
+        count = hub.quarantine.drop_source(source) if source else len(items or ()) - len(strange)
+    if count or not strange:
+        say(f"{counted(count, 'item')} destroyed.")
+    if strange:
+        raise HubError(f"no such item: {', '.join(strange)}")

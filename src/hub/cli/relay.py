@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import KAFKA, Database, Json, kept_up, opened, print_json, say
+from hub.cli.opening import KAFKA, Database, Json, counted, kept_up, note, one_of, opened, print_json, say
 
 if TYPE_CHECKING:
     from hub.hub import Hub
@@ -30,6 +30,7 @@ def relay(
     as_json: Json = False,
 ) -> None:
     """Publish to the broker that HUB_KAFKA names, each line going on where it was, until SIGTERM or Ctrl+C."""
+    one_of(once=once, status=status)
     if status:
         with opened(database) as hub:
             _say_lags(hub.relayed.lags(), as_json)
@@ -44,13 +45,13 @@ def relay(
         broker, registry = broker_of(hub), Registry(hub.log.schemas)
         events, views = EventsLine(hub.log, broker, registry), ViewLines(hub, broker, registry)
         lines = Relay(hub.relayed, broker, lambda: [events, *views.lines()])
-        told = _Telling(as_json)
+        told = _Telling(as_json, again="" if once else "; it is tried again")
         if once:
             if not lines.once(told):
                 raise Busy("not everything was sent; hub relay --status says why")
             return
         stop = until_signal()
-        say(f"Relaying to {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
+        note(f"Relaying to {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
         lines.run(stop, told)
 
 
@@ -66,7 +67,7 @@ def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
             raise Misuse("no source may come by the topic: name them under [ingest.sources] in HUB_KAFKA")
         hub.init()
         stop = until_signal()
-        say(f"Taking from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.")
+        note(f"Taking from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
         Ingest(hub, broker, Registry(hub.log.schemas)).run(stop, _Coming(as_json))
 
 
@@ -100,8 +101,8 @@ def until_signal() -> threading.Event:
 class _Telling:
     """Says what fails, once while it fails; with --json every piece too."""
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, as_json: bool, again: str) -> None:
+        self._as_json, self._again = as_json, again
         self._failing: dict[str, str] = {}
 
     def __call__(self, sent: Sent) -> None:
@@ -113,7 +114,7 @@ class _Telling:
         if sent.error is not None:
             self._failing[sent.name] = sent.error
             if sent.error != before:
-                say(f"{sent.name}: {sent.error}; it is tried again")
+                say(f"{sent.name}: {sent.error}{self._again}")
         elif before is not None:
             say(f"{sent.name}: sending again")
 
@@ -138,7 +139,7 @@ class _Coming:
             say("Taking again.")
             self._failing = None
         if refused := came.counts.get("refused", 0):
-            say(f"{refused} events refused: see the quarantine, and the topic hub.ingest.refused")
+            say(f"{counted(refused, 'event')} refused: see the quarantine, and the topic hub.ingest.refused")
 
 
 def _say_lags(lags: list[Lag], as_json: bool) -> None:
@@ -161,7 +162,7 @@ def _say_lags(lags: list[Lag], as_json: bool) -> None:
     if not lags:
         sys.stderr.write("hub: nothing was relayed yet; run: hub relay\n")
     for lag in lags:
-        behind = f"{lag.events} events, {lag.lag_s:.0f} s behind" if lag.events else "all sent"
+        behind = f"{counted(lag.events, 'event')}, {lag.lag_s:.0f} s behind" if lag.events else "all sent"
         say(f"{lag.name:30} position {lag.position}: {behind}")
         if lag.error is not None:
             fails = f"fails, {lag.failures} in a row: " if lag.failures else ""

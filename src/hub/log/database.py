@@ -7,7 +7,7 @@ them is here and in `sqlite` and `postgres`, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from sqlalchemy import URL, ColumnElement, Connection, Engine, ExceptionContext, MetaData, Table, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from hub.errors import HubError, Misuse
+from hub.errors import Busy, HubError, Misuse, Tampered
 
 DAMAGED = "the database is damaged; restore it from a backup, or ask who changed it"
 
@@ -25,6 +25,11 @@ Role = Literal["log", "keys", "outbox"]
 
 SCHEMA = "hub"
 """The schema of a log in PostgreSQL, where its URL names none; its keys are in one with `_keys` behind its name."""
+
+_OPTIONS = frozenset(
+    {"schema", "sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "target_session_attrs", "connect_timeout"}
+)
+"""What may stand behind the ? of a URL of PostgreSQL."""
 
 
 class Beside(NamedTuple):
@@ -60,6 +65,9 @@ class Dialect(Protocol):
 
     def claim(self, connection: Connection) -> None:
         """Wait until no other process changes the form of this database; until the transaction ends."""
+
+    def may_append(self, connection: Connection) -> bool:
+        """Whether who is connected may add to the log; a role may be let only look."""
 
     def create(self, connection: Connection, metadata: MetaData, role: Role) -> None:
         """Create the tables that are missing, and what `guard` puts in place."""
@@ -139,6 +147,11 @@ def parse_url(url: str) -> URL:
 
 
 def _postgresql(url: URL) -> URL:
+    strange = min(url.query.keys() - _OPTIONS, default=None)
+    if strange is not None:
+        raise Misuse(
+            f"the database's URL: `{strange}` is no option that the hub knows; the schema is given as ?schema=NAME"
+        )
     schema = url.query.get("schema", SCHEMA)
     if not isinstance(schema, str) or not schema.isidentifier() or not schema.isascii() or schema != schema.lower():
         raise Misuse("the database's URL: schema has to be one name in small letters")
@@ -168,6 +181,29 @@ def open_database(url: URL, role: Role = "log", *, durable: bool = True) -> Engi
     engine = offers.open(url, role, durable=durable)
     told(engine, offers)
     return engine
+
+
+def called(engine: Engine, role: Role) -> str:
+    """Which database it is, for who has two of them; without user and password."""
+    url = engine.url
+    if url.get_backend_name() == "sqlite":
+        return f"the database of the {role} ({url.database})"
+    host, port = url.host or url.query.get("host", "localhost"), url.port or url.query.get("port", 5432)
+    schema = engine.get_execution_options()["hub_schema"]
+    return f"the database of the {role} ({host}:{port}/{url.database or ''}, schema {schema})"
+
+
+@contextmanager
+def naming(engine: Engine, role: Role) -> Iterator[None]:
+    """Have what fails say which database it was. For an operator alone: an answer names no server."""
+    try:
+        yield
+    except (Misuse, Busy, Tampered) as error:
+        said, name = str(error), called(engine, role)
+        if name in said:
+            raise
+        what = said.removeprefix("the database")
+        raise type(error)(f"{name}{what}" if what.startswith(" ") else f"{name}: {said}") from None
 
 
 def told(engine: Engine, offers: Dialect) -> None:

@@ -94,6 +94,9 @@ _MEANINGS = {
     "28": _Told(Misuse, "the database refuses this user or password"),
     "3D": _Told(Misuse, "the server has no such database; create it first, then run: hub migrate"),
     "42501": _Told(Misuse, "this role of the database may not do that; docs/operating.md names the roles"),
+    "42704": _Told(
+        Misuse, "the server has no such role; make it first (deploy/postgres/roles.sh), then run: hub migrate"
+    ),
     "42P01": _Told(Tampered, DAMAGED),
     "42703": _Told(Tampered, DAMAGED),
     "XX": _Told(Tampered, DAMAGED),
@@ -150,6 +153,9 @@ class Postgres:
 
     def claim(self, connection: Connection) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('hub'))")
+
+    def may_append(self, connection: Connection) -> bool:
+        return bool(connection.exec_driver_sql("SELECT has_table_privilege('log', 'INSERT')").scalar())
 
     def create(self, connection: Connection, metadata: MetaData, role: Role) -> None:
         schema = _schema(connection)

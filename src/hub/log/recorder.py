@@ -40,7 +40,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 
-from hub.errors import Tampered
+from hub.errors import Misuse, Tampered
 from hub.events import EPOCH, micros
 from hub.log import merkle, sealing
 from hub.log.clock import Clock
@@ -232,6 +232,15 @@ class Recorder(ApplicationRecorder):
             us = connection.scalar(select(head.c.recorded_us).where(head.c.id == 1))
             accepted = connection.scalar(_ACCEPTED)
         self.clock.watch(_time(us) if us else None, datetime.fromisoformat(accepted) if accepted else None)
+
+    def check_role(self) -> None:
+        """Raise Misuse where who is connected may only look, so that nothing is appended."""
+        with self._readers.begin() as connection:
+            if not self._offers.may_append(connection):
+                raise Misuse(
+                    "this role of the database only looks, and hub serve appends: HUB_DATABASE_URL names the wrong "
+                    "one; docs/operating.md names the roles"
+                )
 
     def accept_clock(self) -> datetime:
         """Say that the clock is right as it is now; returns the time that was accepted."""

@@ -141,6 +141,9 @@ class Sqlite:
     def claim(self, connection: Connection) -> None:
         """A writer of SQLite is alone."""
 
+    def may_append(self, connection: Connection) -> bool:
+        return True
+
     def create(self, connection: Connection, metadata: MetaData, role: Role) -> None:
         for table in metadata.sorted_tables:
             for statement in _creating(table):

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
 from hub.derived.follower import Follower
-from hub.errors import HubError
+from hub.errors import HubError, Misuse
 from hub.hub import Hub
 from hub.schemas import packaged
 from hub.web import (
@@ -162,7 +162,9 @@ def _not_derived(error: Exception) -> None:
 async def _told(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= 500 and problem.name not in ("busy",):
-        operation.log().error("problem", problem=problem.name, error=type(error).__name__, where=operation.where(error))
+        place = {"error": type(error).__name__, "where": operation.where(error)}
+        words = {"reason": str(error)} if isinstance(error, Misuse) else {}  # the hub's own, of a setting
+        operation.log().error("problem", problem=problem.name, **place, **words)
     return registry.refusal(problem) if registry.concerns(request.scope["path"]) else problem.response()
 
 
@@ -228,9 +230,10 @@ def _operation() -> APIRouter:
         responses=spec.answers(200, "It is ready", state, {"status": "ready"}) | spec.problems(),
     )
     async def readyz(request: Request) -> Response:
-        """Whether events can be appended: database, clock and queue."""
+        """Whether events can be appended: database and its role, clock and queue."""
         at = door(request)
         at.inlet.check()
+        await at.read(at.hub.log.entries.check_role)
         reason = await at.read(at.clock_problem)
         if reason is not None:
             raise Problem("busy", reason)

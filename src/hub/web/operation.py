@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 ALLOWED = frozenset(
     {"event", "level", "timestamp", "worker", "method", "route", "status", "ms", "bytes", "problem", "error", "where"}
-    | {"host", "port", "workers", "connector", "database", "logger", "count", "signal"}
+    | {"host", "port", "workers", "connector", "database", "logger", "count", "signal", "reason"}
 )
 """The fields that a log line may have."""
 

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table,
 
 from hub.errors import Misuse
 from hub.log import recorder, sealing
-from hub.log.database import Place, Role, dialect, open_database, parse_url, place
+from hub.log.database import Place, Role, dialect, naming, open_database, parse_url, place
 
 FORMS: Mapping[Role, str] = {"log": "0001", "keys": "0001"}
 """The newest revision of each database."""
@@ -35,10 +35,19 @@ def databases(at: Place) -> list[tuple[Role, URL]]:
 
 def prepare(engine: Engine, role: Role) -> None:
     """Bring an SQLite file to this release's form. Raises Misuse for a database that is not, and cannot be here."""
-    if dialect(engine).name == "sqlite":
-        upgrade(engine, role)
-    elif form_of(engine) != FORMS[role]:
-        raise Misuse("the database is not of this release's form; as the role that owns it, run: hub migrate")
+    with naming(engine, role):
+        if dialect(engine).name == "sqlite":
+            upgrade(engine, role)
+            return
+        form = form_of(engine)
+        if form is None:
+            setting = "HUB_DATABASE_URL" if role == "log" else "HUB_DATABASE_URL / HUB_KEYS_DATABASE_URL"
+            raise Misuse(
+                f"the database holds no hub: is {setting} right? If it is new, or this role was granted nothing there, "
+                "run as its owner: hub migrate"
+            )
+        if form != FORMS[role]:
+            raise Misuse("the database is not of this release's form; as the role that owns it, run: hub migrate")
 
 
 @contextmanager
