@@ -212,6 +212,15 @@ def test_the_appending_role_serves_and_may_not_touch_what_is_recorded(roles: dic
     hub.close()
 
 
+def test_the_appending_role_can_let_a_fact_wait(roles: dict[str, str], tmp_path: Path) -> None:
+    hub = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
+    hub.init()
+    place = {"ref": "55-123", "lat_deg": 37.5, "lon_deg": 139.9, "accuracy_m": 5}
+    [result] = hub.intake.take([flat_event("location.reported", place, "l1")])
+    assert result.status == "waiting"
+    hub.close()
+
+
 def test_the_looking_role_looks_and_cannot_append(roles: dict[str, str], tmp_path: Path) -> None:
     made = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
     made.init()

@@ -1,0 +1,121 @@
+"""Several processes over one log: what one could not finish another does; what one destroyed no other uses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from conftest import Town
+from hub.errors import Busy
+from hub.log.clock import APART, WatchedClock
+from hub.log.sealing import Gone
+from hub.web.tail import Tail
+
+HERE = {"lat_deg": 37.49, "lon_deg": 139.93, "accuracy_m": 5}
+
+
+@pytest.fixture
+def two(town: Town, open_town: Callable[[Path], Any]) -> Any:
+    """A town with someone in it, and another process's hub over the same log."""
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    town.tell("location.reported", person="hanako", **HERE)
+    with open_town(town.folder) as other:
+        other.clock.set(town.now)
+        yield town, other
+
+
+def key_of(town: Town, person: str) -> int:
+    with town.hub.log.entries.snapshot() as (connection, end):
+        town.hub.views.at(connection, end.position)
+    ordinal = town.hub.views.persons.ordinal(person)
+    assert ordinal is not None
+    return ordinal
+
+
+def test_an_erasure_that_one_process_could_not_finish_is_finished_by_another(
+    two: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, other = two
+    ordinal = key_of(town, "hanako")
+
+    def away(subject: int) -> None:
+        raise Busy("the keys' database does not answer")
+
+    monkeypatch.setattr(town.hub.log.keyring, "erase", away)
+    with pytest.raises(Busy):
+        town.tell("person.erased", person="hanako")
+    assert town.hub.commits.unsure
+    assert other.hub.log.keyring.held([ordinal]) == [ordinal]
+    other.hub.finish()
+    assert other.hub.log.keyring.held([ordinal]) == []
+    monkeypatch.undo()
+    town.hub.finish()
+    assert not town.hub.commits.unsure
+
+
+def test_a_key_that_another_process_destroyed_leaves_memory(two: Any) -> None:
+    town, other = two
+    ordinal = key_of(other, "hanako")
+    other.hub.log.keyring.load([ordinal])
+    town.tell("person.erased", person="hanako")
+    key_of_all = other.hub.log.keyring._persons
+    with other.hub.log.entries.snapshot() as (connection, end):
+        other.hub.views.at(connection, end.position)
+    key_of_all[ordinal] = bytes(32)  # read again, as by a scan, before the other had destroyed it
+    other.hub.renew()
+    assert ordinal not in key_of_all
+    with pytest.raises(Gone):
+        other.hub.log.keyring.secret(ordinal, "item")
+
+
+def test_a_machine_whose_clock_is_far_from_the_databases_appends_nothing(town: Town) -> None:
+    clock = WatchedClock(town.clock.now, lambda: 0.0)
+    clock.compare(None)
+    clock.compare(town.now + APART)
+    for apart in (APART + timedelta(seconds=1), -APART - timedelta(seconds=1)):
+        with pytest.raises(Busy, match="apart"):
+            clock.compare(town.now + apart)
+
+
+def test_a_location_and_what_is_judged_by_it_may_come_in_one_batch(town: Town) -> None:
+    town.tell("person.enrolled", person="hanako", areas=["07203"])
+    until = town.now + timedelta(hours=5)
+    town.tell("emergency.declared", emergency="e1", areas=["07202"], until=until, hazard="flood")
+    town.wait()
+    events = [
+        town.event("location.reported", "l1", person="hanako", **HERE),
+        town.event("safety.answered", "s1", person="hanako", status="safe", exercise=True),
+    ]
+    [ping, drill] = town.hub.intake.take(events)
+    assert ping.status == "accepted"
+    assert drill.status == "refused", "she is where the emergency is since the ping before it"
+    assert "R17" in str(drill.error.rule)  # type: ignore[union-attr]
+
+
+def test_a_look_at_the_log_that_fails_is_followed_by_the_next() -> None:
+    looks: list[int] = []
+
+    def look(after: int) -> tuple[int, bool]:
+        looks.append(after)
+        if len(looks) == 1:
+            raise NoConnection("no connection was free")
+        return 7, True
+
+    async def watched() -> int:
+        tail = Tail(look)
+        running = asyncio.create_task(tail.run(lambda: True))
+        await tail.grown(0, 30)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        return tail.position
+
+    assert asyncio.run(watched()) == 7
+    assert looks[:2] == [0, 0]
