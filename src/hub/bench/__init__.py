@@ -15,11 +15,13 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from hub.bench import relaying
 from hub.bench.figures import FULL, QUICK, Sizes
 from hub.bench.measures import Bench
 from hub.bench.report import described, load_average, progress, told
 from hub.bench.stage import Urls
 from hub.log.migrations import throwaway
+from hub.relay.broker import Broker
 
 
 def run(
@@ -29,16 +31,19 @@ def run(
     as_json: bool,
     sources_only: bool = False,
     database: str | None = None,
+    broker: Broker | None = None,
     sizes: Sizes | None = None,
 ) -> None:
     """Measure on a temporary hub, and print: the machine, the command, and each figure with its floors.
 
     profile: take each measure once more under the profiler, and say what costs what. sources_only: the connectors
     alone. database: the URL of a PostgreSQL, where the hub is in schemas that are dropped; without it, an SQLite file.
+    broker: the relay alone, against it.
     """
     sizes = sizes or (QUICK if quick else FULL)
-    flags = {"--quick": quick, "--profile": profile, "--connectors": sources_only, "--database …": database is not None}
+    flags = {"--quick": quick, "--profile": profile, "--connectors": sources_only, "--relay": broker is not None}
     command = " ".join(["hub bench", *(flag for flag, is_set in flags.items() if is_set)])
+    command += "" if database is None else " --database URL"
     begun = time.perf_counter()
     with ExitStack() as rooms:
         folder = Path(rooms.enter_context(tempfile.TemporaryDirectory(prefix="hub-bench-")))
@@ -46,7 +51,8 @@ def run(
         named = [database or f"sqlite:///{folder / name}.sqlite3" for name in Urls._fields]
         urls = Urls(*(rooms.enter_context(throwaway(url)) for url in named))
         machine = described(folder, urls.hub)
-        figures = Bench(folder, urls, sizes, say, profile=profile).run(sources_only=sources_only)
+        bench = Bench(folder, urls, sizes, say, profile=profile)
+        figures = bench.run(sources_only=sources_only) if broker is None else relaying.measure(bench, broker)
         machine["load_after"] = load_average()
     seconds = time.perf_counter() - begun
     if as_json:

@@ -641,6 +641,9 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: a look, not a figure.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say what costs what.")] = False,
     connectors: Annotated[bool, typer.Option("--connectors", help="The connectors alone.")] = False,
+    relays: Annotated[
+        bool, typer.Option("--relay", help="The relay alone, to the broker that HUB_KAFKA names.")
+    ] = False,
     database: Annotated[
         str | None, typer.Option("--database", metavar="URL", help="On this PostgreSQL, in schemas that are dropped.")
     ] = None,
@@ -648,5 +651,13 @@ def bench(
 ) -> None:
     """Measure this machine, each figure beside its floor."""
     from hub.bench import run
+    from hub.cli.relay import broker_named
 
-    run(quick=quick, profile=profile, as_json=as_json, sources_only=connectors, database=database)
+    run(
+        quick=quick,
+        profile=profile,
+        as_json=as_json,
+        sources_only=connectors,
+        database=database,
+        broker=broker_named() if relays else None,
+    )

@@ -73,11 +73,17 @@ def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
 
 def broker_of(hub: Hub) -> Broker:
     from hub.errors import Misuse
-    from hub.relay.broker import Broker
-    from hub.relay.settings import load
 
     if hub.simulated:
         raise Misuse("this database replays the past; it has nothing to do with a broker")
+    return broker_named()
+
+
+def broker_named() -> Broker:
+    from hub.errors import Misuse
+    from hub.relay.broker import Broker
+    from hub.relay.settings import load
+
     path = os.environ.get(KAFKA)
     if path is None:
         raise Misuse(f"{KAFKA} names no file; docs/kafka.md says what stands in it")

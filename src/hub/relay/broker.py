@@ -187,6 +187,16 @@ class Broker:
         with told(), closing(KafkaAdminClient(**self._how())) as admin:
             admin.list_topics()
 
+    def written(self, topic: Topic) -> int:
+        """How many records were ever written to a topic."""
+        with told():
+            reader = self.client(KafkaConsumer)
+            try:
+                parts = [TopicPartition(topic.name, part) for part in reader.partitions_for_topic(topic.name) or ()]
+                return sum(reader.end_offsets(parts).values()) if parts else 0
+            finally:
+                reader.close()
+
     def sender(self) -> Sender:
         """Something to send with, for one thread."""
         return Sender(self._how)
