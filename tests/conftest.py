@@ -41,7 +41,7 @@ ON_SQLITE_ALONE = frozenset(
     identity test_merkle.py test_clock.py test_compatibility.py test_identity_docs.py test_kafka_settings.py
     test_naive.py test_registry.py test_schemas.py test_hazards.py test_deploy.py test_docs.py test_operating_docs.py
     test_conformance.py test_connector_docs.py test_demo.py test_bad_input.py test_tampering.py test_backup.py
-    test_openapi.py
+    test_backup_after.py test_openapi.py
     """.split()  # noqa: SIM905 -- a list of names reads better so
 )
 """Files of which a run on PostgreSQL has nothing more to say: they open no hub, or are about the files of one."""

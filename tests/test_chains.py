@@ -64,6 +64,7 @@ def steps_of(town: Town) -> Iterator[Callable[[], int]]:
         database_event.remove(engine, "before_cursor_execute", before)
 
 
+@pytest.mark.sqlite("it counts the steps of SQLite's machine")
 def test_the_next_report_of_a_chain_costs_the_same_after_two_thousand_as_after_twenty(town: Town) -> None:
     reports = many(2_044)
     town.hub.intake.take(reports[:20])
