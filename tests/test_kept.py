@@ -370,4 +370,4 @@ def test_the_commands_go_on_without_the_connector(
     bad = command("import", NAME, tmp_path / "walk.json", *at)
     assert (bad.returncode, bad.stderr[:22]) == (2, "hub: no connector is c")
     find_anew(world.patch)
-    town.hub = Hub.open(town.url, town.clock, plugins=Plugins(), durable=False)
+    town.hub = Hub.open(town.url, town.clock, folder=town.folder, plugins=Plugins(), durable=False)

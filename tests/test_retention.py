@@ -132,6 +132,7 @@ def test_the_month_in_which_the_log_stands_is_kept_whatever_the_clock_says(town:
     town.tell("location.reported", person="hanako", **HERE)
 
 
+@pytest.mark.sqlite("it looks into the files")
 def test_no_file_and_no_payload_holds_it_any_more_and_its_key_is_nowhere(past: Town) -> None:
     assert {kind for kind, _ in in_log(past, JUNE)} == {"location.reported", "transport.requested"}
     with past.hub.engines[1].connect() as connection:
