@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from hub.bench import Sizes, run
+from brokers import Broker, needed
+from hub.bench import Sizes, relaying, run
+from hub.relay.broker import Broker as Kafka
+from hub.relay.settings import load
 
 TINY = Sizes(
     persons=60,
@@ -104,3 +107,28 @@ def test_the_bench_says_what_costs_what_as_json(capsys: pytest.CaptureFixture[st
     unseen = ("append: one ping a call, 2 callers", "http: one ping a request, 4 connections, 2 workers", *ROWS[-2:])
     assert all(figure["costs"] or figure["name"].startswith(unseen) for figure in figures), "a profile is missing"
     assert all(figure["met"] is None for figure in figures), "an aim was judged at sizes that it does not speak of"
+
+
+def test_the_relay_is_measured_against_a_real_broker(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed(apache=True)
+    monkeypatch.setattr(relaying, "_A_SECOND", 100)
+    monkeypatch.setattr(relaying, "_SECONDS", 5)
+    server = Broker()
+    server.start()
+    try:
+        monkeypatch.setenv("HUB_KAFKA", str(server.settings()))
+        broker = Kafka(load(server.settings(), {}))
+        run(quick=False, profile=False, as_json=True, broker=broker, sizes=TINY)
+    finally:
+        server.close()
+    said = json.loads(capsys.readouterr().out)
+    assert said["command"] == "hub bench --relay"
+    rows = [figure["name"].split(" at ")[0] for figure in said["figures"]]
+    assert rows[0].startswith("relay: a log of ")
+    assert rows[1:] == [
+        "relay: seconds behind",
+        "relay: until everything of these is sent",
+        "relay: an emergency opens 60 persons to four recipients",
+    ]

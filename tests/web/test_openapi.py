@@ -207,7 +207,7 @@ def example_of(parameter: dict[str, Any]) -> Any:
 EXCLUDED: list[Any] = [
     positive_data_acceptance,  # rules refuse what fits every schema: a person who is not enrolled, a kind unknown
 ]
-EXAMPLES = int(os.environ.get("HUB_TEST_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("HUB_TEST_EXAMPLES", "4"))
 
 
 def test_whatever_is_sent_is_answered_as_described(town: Town) -> None:
