@@ -388,3 +388,10 @@ def test_the_database_fails_in_a_way_that_nobody_thought_of(
 
 def test_the_dialect_of_a_server_is_its_own(engine: Engine) -> None:
     assert dialect(engine).name == "postgresql"
+
+
+@pytest.mark.parametrize("url", ["postgresql://hub@db/hub", "sqlite:///a/hub.sqlite3"])
+def test_log_and_keys_in_one_place_are_refused(url: str) -> None:
+    with pytest.raises(Misuse, match="the keys' database is the log's"):
+        place(url, url)
+    assert place(url).keys != place(url).log

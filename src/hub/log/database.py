@@ -117,6 +117,8 @@ def place(url: str, keys: str | None = None, folder: Path = Path("hub-data")) ->
     folder: for what stands in files, where the log is on a server. Raises Misuse.
     """
     log = parse_url(url)
+    if keys is not None and _where(parse_url(keys)) == _where(log):
+        raise Misuse("the keys' database is the log's: name another in HUB_KEYS_DATABASE_URL, or leave it out")
     if log.get_backend_name() == "sqlite":
         path = Path(log.database or "")
         beside = file_url(path.with_name(path.stem + ".keys" + path.suffix))
@@ -144,6 +146,10 @@ def parse_url(url: str) -> URL:
         "the hub keeps its log in an SQLite file (sqlite:///path/to/hub.sqlite3) "
         "or in PostgreSQL (postgresql://user@host/name)"
     )
+
+
+def _where(url: URL) -> tuple[object, ...]:
+    return url.host, url.port, url.database, url.query.get("schema", SCHEMA)
 
 
 def _postgresql(url: URL) -> URL:
