@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -43,7 +44,10 @@ RETOLD = 1_000
 LOCATED = timedelta(hours=24)
 """How long a location gives its area (R10)."""
 
-_PIECE = 200
+_PIECE, _PROBE = 200, 10
+"""Persons who are decided on at once; and the first of them once a message is full, to know whether more follows."""
+
+_KEPT_SWEEPS = 64
 _LONGEST = 20_000
 """Entries that are looked through for whom they are about; beyond, everyone is due."""
 
@@ -132,13 +136,14 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
-    """The next message, and what the feed's rows are once it is sent."""
+    """The next message, and what the feed's rows are once it is sent. left: whom the sweep has still to look at."""
 
     ticket: _Ticket
     before: _State | None
     after: _State
     answer: Answer
     rows: dict[int, tuple[int, bytes | None, int]]
+    left: Sequence[int]
     sends: bool
     evaluated: bool
 
@@ -158,6 +163,8 @@ class Feeds:
         self._log, self._views, self._disclosure = log, views, disclosure
         self._looked: dict[bytes, _State] = {}
         """How far feeds at rest were looked through by this process."""
+        self._sweeps: dict[bytes, tuple[_State, Sequence[int]]] = {}
+        """Whom a sweep has still to look at, while the feed's row is as this process left it."""
 
     def advance(
         self,
@@ -203,6 +210,7 @@ class Feeds:
         said = answer.feed
         if said is None or answer.disclosure is None or answer.position is None:
             raise Busy("the message was not appended")
+        self._keep_sweep(plans[-1], plans[-1].after)
         return Message(
             body=answer.body,
             number=plans[-1].after.sequence,
@@ -317,12 +325,29 @@ class Feeds:
             return
         if plan.evaluated:
             with self._log.entries.maintaining() as connection:
-                if self.state(connection, plan.ticket) == plan.before:
-                    self._store(connection, plan, sent=False)
+                if self.state(connection, plan.ticket) != plan.before:
+                    return
+                self._store(connection, plan, sent=False)
+            self._keep_sweep(plan, replace(plan.after, sequence=plan.before.sequence))
             return
         if len(self._looked) >= MOST_FEEDS:
             self._looked.clear()
         self._looked[plan.ticket.feed] = replace(plan.after, sequence=plan.before.sequence)
+
+    def _keep_sweep(self, plan: _Plan, stored: _State) -> None:
+        self._sweeps.pop(plan.ticket.feed, None)
+        if plan.left:
+            if len(self._sweeps) >= _KEPT_SWEEPS:
+                self._sweeps.clear()
+            self._sweeps[plan.ticket.feed] = stored, array("Q", plan.left)
+
+    def sweep(self, ticket: _Ticket, state: _State) -> Sequence[int] | None:
+        """Whom a sweep has still to look at; None where another process had the feed since, and all are to be listed.
+
+        Who comes to it after it began is due by what the log says of them, so that the list of its beginning is enough.
+        """
+        kept = self._sweeps.get(ticket.feed)
+        return kept[1] if kept is not None and kept[0] == state else None
 
     def _store(self, connection: Connection, plan: _Plan, *, sent: bool = True, kept: str | None = None) -> None:
         after, name = plan.after, plan.ticket.feed
@@ -382,15 +407,21 @@ class _Planning:
         """The next message of at most `limit` persons."""
         before = self._feeds.state(self._connection, self._ticket)
         state = self._feeds.looked(self._ticket, before) if before is not None else _State(0, 0, 0, 0)
-        due, everyone = (set[int](), False) if before is None else self.due(state)
+        due, everyone = (set[int](), True) if before is None else self.due(state)
         everyone = everyone or self._ticket.closes
-        swept = 0 if everyone or before is None else state.swept
+        swept = 0 if everyone else state.swept
         number = (before.sequence if before else 0) + 1
+        kept = None if everyone else self._feeds.sweep(self._ticket, state)
         queue = sorted(due)
-        queue += [] if swept is None else [o for o in self._everyone() if o > swept and o not in due]
-        left = self._evaluate(queue, number, limit)
-        more, swept = bool(left), self._swept(swept, due, queue, left)
-        for ordinal in set(left) & due:
+        if kept is not None:
+            queue += [ordinal for ordinal in kept if ordinal not in due]
+        elif swept is not None:
+            queue += [ordinal for ordinal in self._everyone() if ordinal > swept and ordinal not in due]
+        first = self._evaluate(queue, number, limit)
+        more, left = first < len(queue), queue[max(first, len(due)) :]
+        if swept is not None:  # up to whom the sweep has come
+            swept = None if not left else max(swept, queue[first - 1] if first > len(due) else 0)
+        for ordinal in queue[first : len(due)]:
             sequence, digest = self._before([ordinal]).get(ordinal, (_NEVER, None))
             self._rows[ordinal] = sequence, _TOLD if sequence > self._ticket.number else digest, 0
         after = _State(number, self._standing.position, max(self._now_us, state.time_us), swept)
@@ -405,16 +436,10 @@ class _Planning:
             after=after,
             answer=self._disclosure.message(self._query, shown, said, moment),
             rows=self._rows,
+            left=left,
             sends=bool(shown or self._removed),
             evaluated=bool(queue),
         )
-
-    def _swept(self, swept: int | None, due: set[int], queue: Sequence[int], left: Sequence[int]) -> int | None:
-        """Up to whom the sweep has come: None where it is through."""
-        if swept is None or not set(left) - due:
-            return None
-        done = [ordinal for ordinal in queue[: len(queue) - len(left)] if ordinal not in due]
-        return max(done, default=swept)
 
     def due(self, state: _State, told_at: int = 0) -> tuple[set[int], bool]:
         """Who has to be looked at again, and whether everyone has to.
@@ -465,10 +490,14 @@ class _Planning:
         candidates = set(self._disclosure.candidates(self._standing, reading, self._query))
         return sorted(candidates | set(self._connection.scalars(rows)))
 
-    def _evaluate(self, queue: Sequence[int], number: int, limit: int) -> Sequence[int]:
-        """Look at one after the other until the message is full; who is left."""
-        for at in range(0, len(queue), _PIECE):
-            piece = queue[at : at + _PIECE]
+    def _evaluate(self, queue: Sequence[int], number: int, limit: int) -> int:
+        """Look at one after the other until there is more than a message holds; how many were looked at."""
+        at, probe = 0, _PROBE
+        while at < len(queue):
+            room = limit - len(self._shown) - len(self._removed)
+            if room <= 0:
+                room, probe = probe, probe * 2
+            piece = queue[at : at + min(room, _PIECE)]
             shown, before, nexts = self._decided(piece), self._before(piece), self._nexts(piece)
             for done, ordinal in enumerate(piece):
                 sequence, digest = before.get(ordinal, (_NEVER, None))
@@ -478,14 +507,15 @@ class _Planning:
                 tells = now is not None and (now != digest or again)
                 takes = now is None and (digest is not None or again)
                 if (tells or takes) and len(self._shown) + len(self._removed) >= limit:
-                    return queue[at + done :]
+                    return at + done
                 if tells and person is not None:
                     self._shown.append(person)
                 if takes:
                     self._removed.append(ordinal)
                 next_us = self._next_us(ordinal, person, nexts)
                 self._rows[ordinal] = number if tells or takes else sequence, now, next_us
-        return []
+            at += len(piece)
+        return at
 
     def _decided(self, piece: Sequence[int]) -> dict[int, Shown]:
         if self._ticket.closes:
