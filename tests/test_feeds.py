@@ -20,6 +20,7 @@ from hub.errors import PayloadError
 from hub.feeds import Message
 from hub.hub import Hub
 from hub.scenario import World
+from hub.views.views import Standing, Views
 
 HOUR = timedelta(hours=1)
 
@@ -411,3 +412,59 @@ def test_two_hubs_serve_one_feed(home: Town, open_town: Callable[[Path], Any]) -
         assert sorted(refs(consumer.ask(other.hub))) == ["taro"]
     home.tell("consent.revoked", person="taro", grant="g taro")
     assert len(consumer.ask(home.hub)["removed"]) == 1
+
+
+def test_two_hubs_take_turns_in_one_sweep_while_what_opens_it_changes(
+    home: Town, open_town: Callable[[Path], Any]
+) -> None:
+    people = [f"p{number:03}" for number in range(30)]
+    for person in people:
+        home.tell("person.enrolled", person=person, areas=["07202"])
+        grant(home, person, to={"class": "municipality"})
+        home.tell("safety.answered", person=person, status="safe")
+    consumer = Consumer(QUERY, limit=4)
+    terms = {"areas": ["07202"], "purposes": ["rescue"], "overrides": ["life_protection"]}
+    with open_town(home.folder) as other:
+
+        def turns(count: int) -> None:
+            for _ in range(count):
+                for hub in (home.hub, other.hub):
+                    other.clock.set(home.now)
+                    consumer.ask(hub)
+
+        turns(2)
+        home.tell("recipient.registered", recipient="aizu-city", **{"class": "fire"}, **terms)  # nobody granted that
+        turns(1)
+        consumer.to_rest(other.hub)
+        assert sorted(consumer.held) == ["hanako", "taro"]
+        home.tell("recipient.registered", recipient="aizu-city", **{"class": "municipality"}, **terms)
+        turns(1)
+        home.tell("person.enrolled", person="late", areas=["07202"])
+        grant(home, "late", to={"class": "municipality"})
+        home.tell("safety.answered", person="late", status="safe")
+        turns(2)
+        home.tell("emergency.declared", emergency="e", areas=["07202"], until=home.now + HOUR, hazard="flood")
+        turns(1)
+        consumer.to_rest(home.hub)
+    assert len(consumer.held) == 33
+    assert consumer.held == shown_now(home.hub, QUERY)
+
+
+def test_a_sweep_lists_everyone_once(home: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        home.tell("person.enrolled", person=f"p{number:03}", areas=["07202"])
+        grant(home, f"p{number:03}")
+        home.tell("safety.answered", person=f"p{number:03}", status="safe")
+    listed: list[int] = []
+    candidates = Views.candidates
+
+    def counting(views: Views, standing: Standing, recipient: str, class_: str, *, roster: bool) -> set[int]:
+        found = candidates(views, standing, recipient, class_, roster=roster)
+        listed.append(len(found))
+        return found
+
+    monkeypatch.setattr(Views, "candidates", counting)
+    consumer = Consumer(QUERY, limit=5)
+    told = consumer.to_rest(home.hub)
+    assert len(told) == 7
+    assert listed == [32]
