@@ -385,13 +385,14 @@ def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:
         if waiting is not None or not before.continued_by(after):
             break
         since = before.recorded_at
+    until = last.until if last.lifted_at is None else min(last.until, last.lifted_at)
     state = "proposed" if waiting else "active" if active else "ended"
     return {
         "emergency": emergency.id,
         "hazard": emergency.hazard,
         "areas": sorted(last.areas),
-        "since": timestamp(since),
-        "until": timestamp(last.until if last.lifted_at is None else min(last.until, last.lifted_at)),
+        "since": timestamp(min(since, until)),  # one that was over when it came was never in force
+        "until": timestamp(until),
         "exercise": emergency.exercise,
         "state": state,
     }

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import io
-import json
-import locale
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli import backups, databases, derive, quarantine, relay, schemas, sources
+from hub.cli import backups, databases, derive, looking, quarantine, relay, schemas, sources
 from hub.cli.opening import (
     IDENTITY,
-    At,
-    AtPosition,
     Database,
-    Exercise,
     Json,
     Opening,
     Out,
@@ -51,21 +46,7 @@ app = typer.Typer(
     add_completion=False,
 )
 clock_app = typer.Typer(help="The hub's clock.", no_args_is_help=True)
-app.add_typer(clock_app, name="clock")
-app.add_typer(sources.connectors_app, name="connectors")
-app.command("migrate")(databases.migrate)
-app.command("poll")(sources.poll)
-app.command("relay")(relay.relay)
-app.command("ingest-kafka")(relay.ingest_kafka)
-app.command("derive")(derive.derive)
-app.add_typer(sources.forward_app, name="forward")
-app.command("backup")(backups.backup)
-app.command("restore")(backups.restore)
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(schemas.schemas_app, name="schemas")
-
 export_app = typer.Typer(help="Records in the form in which others ask for them.", no_args_is_help=True)
-app.add_typer(export_app, name="export")
 
 
 def main() -> None:
@@ -259,179 +240,6 @@ def link(
 
 
 @app.command()
-def emergencies(database: Database = None, at: At = None, as_json: Json = False) -> None:
-    """The emergencies: proposed, active, ended."""
-    with opened(database) as hub:
-        rows = hub.audit.emergencies(time_of(at), details=not as_json)
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        say("No emergency was ever declared or proposed.")
-    for row in rows:
-        drill = " (exercise)" if row["exercise"] else ""
-        say(f"{row['state']:9}{row['hazard']}{drill}  {row['since']} – {row['until']}  {row['emergency']}")
-        say(f"         {' '.join(row['areas'])}")
-        asked = set(row["proposed"]["areas"]).difference(row["areas"]) if row["proposed"] else ()
-        if asked:
-            say(f"         waits for an officer: {' '.join(sorted(asked))}")
-
-
-@app.command()
-def places(
-    kind: Annotated[str, typer.Option("--kind", help="hazard.reported or shelter.reported.")],
-    database: Database = None,
-    area: Annotated[str | None, typer.Option("--area", help="Only those in this area.")] = None,
-    at: At = None,
-    on: Annotated[
-        str | None, typer.Option("--on", help="How things stood at a time, also by what came in later.")
-    ] = None,
-    history: Annotated[
-        bool, typer.Option("--history", help="Every report, not only the newest of each place.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Hazards and shelters: the newest report of each, now or as known at a time. They name no person."""
-    with opened(database) as hub:
-        rows = hub.directory.places(kind, area=area, time=time_of(at), on=time_of(on, "--on"), history=history)
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        drill = " (exercise)" if row["exercise"] else ""
-        say(f"{row['recorded_at']}  {row['source']}  {row['event']}{drill}")
-        say(f"         {_in_short(row['data'])}")
-
-
-def _in_short(said: Mapping[str, Any]) -> str:
-    """What a report says, in a line: of a shelter its people; of a hazard the areas by level, the highest first."""
-    if "shelter" in said:
-        words = [said.get("name") or said["shelter"], said.get("status") or " ".join(said.get("designations") or ())]
-        words += [f"{said[of]} {of}" for of in ("people", "households") if said.get(of) is not None]
-        return ", ".join(word for word in words if word)
-    levels: dict[str, set[str]] = {}
-    for area in said["areas"]:
-        place = next((area[of] for of in ("area", "name", "region") if area.get(of)), "an outline")
-        levels.setdefault(area["level"], set()).add(place)
-    order = sorted(levels.keys() - {"0", "none"}, key=lambda level: level.replace("+", "~"), reverse=True)
-    places = [f"level {level}: {' '.join(sorted(levels[level]))}" for level in order] or ["nothing in force"]
-    return "; ".join([f"{said['hazard']} {said['action']}", *places])
-
-
-@app.command()
-def replay(
-    recipient: Annotated[str, typer.Option("--recipient", help="Who asked.")],
-    purpose: Annotated[str, typer.Option("--purpose", help="What for.")],
-    database: Database = None,
-    exercise: Exercise = False,
-    at: At = None,
-    position: AtPosition = None,
-    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind or pattern; repeatable.")] = None,
-    persons: Annotated[list[str] | None, typer.Option("--person", help="Only this person; repeatable.")] = None,
-    history: Annotated[bool, typer.Option("--history", help="Every visible item, not only the newest.")] = False,
-    as_json: Json = False,
-) -> None:
-    """What a recipient would be answered: now, at a time, or at a position. It is a look, and is recorded as one."""
-    from hub.disclosure import Query
-
-    with opened(database) as hub:
-        query = Query(
-            recipient=recipient,
-            purpose=purpose,
-            exercise=exercise,
-            kinds=tuple(kinds or ()),
-            persons=tuple(map(hub.disclosure.name_of, persons)) if persons else None,
-            history=history,
-        )
-        done = hub.audit.replay(query, position=position, time=time_of(at), actor=_actor())
-        if done.erased:
-            sys.stderr.write(f"hub: {done.erased} of the persons asked for: erased\n")
-        if done.destroyed:
-            sys.stderr.write(f"hub: at most {done.destroyed} items are missing: retention ended\n")
-        if done.hypothetical:
-            sys.stderr.write("hub: hypothetical: the log had gone on before that time\n")
-    _show_answer(done.answer.body, as_json)
-
-
-def _show_answer(body: bytes, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(body + b"\n")
-        sys.stdout.flush()
-        return
-    answer = json.loads(body)
-    say(f"{answer['recipient']}, {answer['purpose']}, {answer['time']}: {len(answer['persons'])} persons")
-    for person in answer["persons"]:
-        say(f"{person['person']} ({person['mode']})")
-        for item in person["items"]:
-            [(basis, name)] = item["basis"].items()
-            say(f"  {item['recorded_at']}  {item['kind']}  {item['precision']}  {basis} {name}")
-
-
-def _actor() -> str:
-    """Who runs the command, as the machine knows it."""
-    import getpass
-
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
-
-
-@app.command()
-def explain(
-    recipient: Annotated[str, typer.Option("--recipient", help="Who asks.")],
-    purpose: Annotated[str, typer.Option("--purpose", help="What for.")],
-    person: Annotated[str, typer.Option("--person", help="About whom.")],
-    database: Database = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
-    event: Annotated[str | None, typer.Option("--event", help="Only the fact with this id.")] = None,
-    exercise: Exercise = False,
-    at: At = None,
-    position: AtPosition = None,
-    lang: Annotated[str | None, typer.Option("--lang", help="ja or en; default by locale.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Why a recipient sees something of a person, and why not, with the rules' numbers."""
-    with opened(database) as hub:
-        done = hub.audit.explain(
-            recipient=recipient,
-            purpose=purpose,
-            person=person,
-            kind=kind,
-            event=event,
-            exercise=exercise,
-            position=position,
-            time=time_of(at),
-            actor=_actor(),
-        )
-    japanese = _lang(lang) == "ja"
-    lines = [(r.holds, r.text_ja if japanese else r.text, r.rule) for r in done.lines]
-    if as_json:
-        rows = [{"holds": holds, "text": text, "rule": rule} for holds, text, rule in lines]
-        print_json({"shown": done.shown, "lines": rows})
-        return
-    for holds, text, rule in lines:
-        say(f"{'+' if holds else '-'} {text} ({rule})")
-    say(
-        ("提供される。" if done.shown else "提供されない。")
-        if japanese
-        else f"{'Shown' if done.shown else 'Not shown'}."
-    )
-
-
-def _lang(given: str | None) -> str:
-    from hub.errors import Misuse
-
-    if given is None:
-        name = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-        return "ja" if (name or locale.getlocale()[0] or "").startswith("ja") else "en"
-    if given not in ("ja", "en"):
-        raise Misuse("--lang is ja or en")
-    return given
-
-
-@app.command()
 def verify(
     database: Database = None,
     log_only: Annotated[bool, typer.Option("--log-only", help="Leave the views out: quicker on a large log.")] = False,
@@ -545,7 +353,7 @@ def export_consents(
 
     with opened(database) as hub:
         asked = {"consents": {"person": None if person is None else hub.disclosure.name_of(person)}}
-        hub.audit.looked(asked, count=hub.records.persons(person), actor=_actor())
+        hub.audit.looked(asked, count=hub.records.persons(person), actor=looking.actor())
         write(out, hub.records.consent_records(person))
 
 
@@ -567,7 +375,7 @@ def export_provisions(
     with opened(database) as hub:
         asked = {"provisions": {"since": begin, "until": end, "exercises": exercises}}
         count = hub.traces.persons(begin, end, exercises=exercises)
-        hub.audit.looked(asked, count=count, actor=_actor())
+        hub.audit.looked(asked, count=count, actor=looking.actor())
         write(out, hub.records.provisions(begin, end, exercises=exercises))
 
 
@@ -602,7 +410,7 @@ def demo(
     """The main job on one screen: a city, an earthquake, who saw what, and the proof."""
     from hub.errors import Misuse, PayloadError
 
-    language = _lang(lang)
+    language = looking.language(lang)
     try:
         payload = telegram.read_bytes() if telegram else None
     except OSError:
@@ -661,3 +469,20 @@ def bench(
         database=database,
         broker=broker_named() if relays else None,
     )
+
+
+app.command("migrate")(databases.migrate)
+for look in (looking.emergencies, looking.places, looking.replay, looking.explain):
+    app.command()(look)
+app.command("poll")(sources.poll)
+app.command("relay")(relay.relay)
+app.command("ingest-kafka")(relay.ingest_kafka)
+app.command("derive")(derive.derive)
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
+app.add_typer(clock_app, name="clock")
+app.add_typer(sources.connectors_app, name="connectors")
+app.add_typer(sources.forward_app, name="forward")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(schemas.schemas_app, name="schemas")
+app.add_typer(export_app, name="export")
