@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import databases
+from hub.canonical import timestamp
 from hub.disclosure import Answer, Disclosure, Query
 from hub.errors import Conflict
 
@@ -440,3 +441,10 @@ def test_two_processes_never_share_the_last_use(one_use: Town) -> None:
 
 def test_without_the_confirming_step_two_processes_would_share_it(one_use: Town) -> None:
     assert read_in_two_processes(one_use, "careless") == ["m1", "m1"]
+
+
+def test_an_emergency_that_was_over_when_it_came_ends_no_earlier_than_it_began(town: Town) -> None:
+    over = town.now - timedelta(hours=1)
+    town.tell("emergency.declared", emergency="old", areas=["07202"], until=over, hazard="flood")
+    [row] = town.hub.audit.emergencies()
+    assert (row["state"], row["since"], row["until"]) == ("ended", timestamp(over), timestamp(over))
