@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import databases
-from hub.disclosure import Answer, Query
+from hub.answer import Answer, Query
 from hub.events import Event
 from hub.hub import Hub
 from hub.intake import Result

@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import select
 
 from conftest import Said, Town
+from hub.answer import Query
 from hub.backup import Databases, check, restore, tables, take_keys, take_log, taking
 from hub.backup.folder import MANIFEST, decode, encode
-from hub.disclosure import Query
 from hub.errors import Misuse, Tampered
 from hub.events import Event
 from hub.log import recorder, sealing

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from hub.answer import Query
 from hub.backup import Databases, restore, tables, take_keys, take_log
-from hub.disclosure import Query
 from hub.errors import Misuse
 from hub.events import Event
 from hub.hub import Hub

@@ -12,10 +12,10 @@ from sqlalchemy import delete, insert, select, update
 import worlds
 from conftest import Town
 from doors import served
+from hub.answer import Query
 from hub.derived import index as derived
 from hub.derived.follower import Follower
 from hub.derived.index import Index
-from hub.disclosure import Query
 from hub.errors import Tampered
 from hub.events import Entry
 from hub.identity.local import identity

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import MORNING, Town
-from hub.disclosure import Query
+from hub.answer import Query
 from hub.errors import Misuse
 from hub.plugins import Plugins
 from hub.scenario import flat_event

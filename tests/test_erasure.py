@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from hub.disclosure import Answer, Query, _scope, parse_query
+from hub.answer import Answer, Query, parse_query, scope
 from hub.errors import Refused
 from hub.events import CONTROLS, Entry
 from hub.log import sealing
@@ -228,7 +228,7 @@ def test_after_an_erasure_no_logged_cursor_opens_to_her_id(peopled: Town) -> Non
         entries = [e for e in peopled.hub.log.scan(connection) if isinstance(e, Entry)]
     asked = [parse_query(e.event.data["query"]) for e in entries if e.event.kind == "view.disclosed"]
     cipher = AESSIV(peopled.hub.log.keyring.secret(sealing.CITY, "cursor"))
-    opened = [cipher.decrypt(bytes.fromhex(q.cursor), [_scope(q)]) for q in asked if q.cursor]
+    opened = [cipher.decrypt(bytes.fromhex(q.cursor), [scope(q)]) for q in asked if q.cursor]
     assert opened
     assert HANAKO.encode() not in b"".join(opened)
 

@@ -15,7 +15,7 @@ import pytest
 import worlds
 from conftest import Town
 from hub import feeds
-from hub.disclosure import Query
+from hub.answer import Query
 from hub.errors import PayloadError
 from hub.feeds import Message
 from hub.hub import Hub

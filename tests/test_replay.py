@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import databases
+from hub.answer import Answer, Query
 from hub.canonical import timestamp
-from hub.disclosure import Answer, Disclosure, Query
+from hub.disclosure import Disclosure
 from hub.errors import Conflict
 
 if TYPE_CHECKING:
@@ -387,7 +388,8 @@ READER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from hub.disclosure import Disclosure, Query
+from hub.answer import Query
+from hub.disclosure import Disclosure
 from hub.hub import Hub
 from hub.log.clock import SetClock
 

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import select
 
 from hub import retention
+from hub.answer import Query
 from hub.audit import Repeated
-from hub.disclosure import Query
 from hub.errors import Busy, Misuse, Tampered
 from hub.hub import Hub
 from hub.log import sealing

@@ -12,7 +12,7 @@ import pytest
 
 import worlds
 from conftest import Town
-from hub.disclosure import Query
+from hub.answer import Query
 from hub.errors import Busy, PayloadError
 from hub.scenario import World
 from hub.statistics import BY, Question, Statistics, counting

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select
 import worlds
 from conftest import Town
 from hub import feeds
-from hub.disclosure import Query
+from hub.answer import Query
 from hub.errors import Refused
 from hub.hub import Hub
 from hub.log.sealing import content_key

@@ -13,7 +13,7 @@ import pytest
 
 import worlds
 from conftest import Town
-from hub.disclosure import Query
+from hub.answer import Query
 from hub.events import EPOCH
 from hub.traces import Sighting
 

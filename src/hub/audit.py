@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Table, exists, func, or_, select
 
+from hub.answer import FIGURE_FORMAT, Answer, Query, answer_hash, query_text
 from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
-from hub.disclosure import FIGURE_FORMAT, Answer, Disclosure, Query, answer_hash, query_text
+from hub.disclosure import Disclosure
 from hub.errors import Busy, PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +25,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from sqlalchemy import Connection
 
 from hub import areas
-from hub.areas import AREA_CODE, Cover
+from hub.answer import (
+    FEED_FORMAT,
+    FIGURE_FORMAT,
+    FORMAT,
+    Answer,
+    FeedPart,
+    Item,
+    Query,
+    Shown,
+    answer_hash,
+    body_of,
+    parse_query,
+    query_text,
+    scope,
+    uses_of,
+)
+from hub.areas import Cover
 from hub.canonical import text, timestamp
 from hub.codec import is_id
 from hub.commits import Commits
@@ -37,76 +52,17 @@ from hub.log import merkle
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append
 from hub.log.sealing import CITY, Gone
-from hub.rules import LOST, Ask, Basis, Decision, Moment, Opening, Permit, Reading, lasting, levels_of
+from hub.rules import LOST, Basis, Decision, Moment, Opening, Permit, Reading, lasting, levels_of
 from hub.views import index
 from hub.views.views import DISCLOSED, Change, Standing, Views
 
 REFUSED = "view.refused"
-FORMAT = "view/1"
-FEED_FORMAT = "changes/1"
-FIGURE_FORMAT = "statistics/1"
 RULES = 1
 """Version of the rules that decided; it stands in every disclosure."""
 
-_CHUNK_BYTES = 60 * 1024
 _AT_ONCE = 1_000
 _TRIES = 4
 _KEPT_QUEUES = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Query:
-    """What is asked of a view.
-
-    persons: only these, each named by `Disclosure.name_of`; None for everyone. area: only those whom a
-    location that is shown, at the level at which it is shown, places in it. history: every visible item,
-    not only the newest of each kind, where what has ended by itself keeps its place (R11). limit: persons on a
-    page. cursor: `next` of the page before.
-    """
-
-    recipient: str
-    purpose: str
-    exercise: bool = False
-    kinds: tuple[str, ...] = ()
-    persons: tuple[str, ...] | None = None
-    area: str | None = None
-    history: bool = False
-    limit: int | None = None
-    cursor: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raises PayloadError for what could be no recipient, purpose, kind or area."""
-        for path, names in (("recipient", [self.recipient]), ("purpose", [self.purpose]), ("kinds", self.kinds)):
-            if not all(map(is_id, names)):
-                raise PayloadError("is no name", path=path)
-        if self.area is not None and not AREA_CODE.fullmatch(self.area):
-            raise PayloadError("is no area code (07, 07202, 07202-12, m5639)", path="area")
-
-    @property
-    def ask(self) -> Ask:
-        """The part that the rules look at."""
-        return Ask(
-            recipient=self.recipient, purpose=self.purpose, exercise=self.exercise, kinds=tuple(sorted(set(self.kinds)))
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """One fact that is shown: the permit, its entry, and its canonical JSON."""
-
-    permit: Permit
-    entry: Entry
-    json: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """One person in an answer."""
-
-    ordinal: int
-    person: str
-    mode: str
-    items: Sequence[Item]
 
 
 class Telling(NamedTuple):
@@ -125,40 +81,6 @@ class Seen(NamedTuple):
     level: str
     data: Mapping[str, Any]
     effective_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FeedPart:
-    """What a message of a feed says besides persons: ordinals of those who are taken back, `next`, `more`."""
-
-    removed: tuple[int, ...]
-    next: str
-    more: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What a read lets out. body: canonical JSON. disclosure, position: of its event; None where none was appended.
-
-    feed: what a message of a feed says besides persons; None for a view. counted: ordinals of those whom a figure of
-    statistics counts; None for what names persons. destroyed: at most how many items,
-    and places that decide a mode, are missing since their retention ended; 0 in an answer of now.
-    """
-
-    body: bytes
-    persons: Sequence[Shown]
-    moment: Moment
-    feed: FeedPart | None = None
-    disclosure: str | None = None
-    position: int | None = None
-    uses: frozenset[tuple[int, int]] = field(default_factory=frozenset)
-    destroyed: int = 0
-    counted: Sequence[int] | None = None
-
-    @property
-    def items(self) -> Iterator[Item]:
-        """Every item shown, in the order of the body."""
-        return (item for shown in self.persons for item in shown.items)
 
 
 Decide = Callable[[Standing, datetime], Answer]
@@ -269,8 +191,8 @@ class Disclosure:
                 break
         following = self._cursor(query, shown[limit - 1].ordinal) if len(shown) > limit else None
         shown = shown[:limit]
-        body = _body(query, shown, time, following)
-        return Answer(body=body, persons=shown, moment=moment, uses=_uses(shown), destroyed=destroyed)
+        body = body_of(query, shown, time, following)
+        return Answer(body=body, persons=shown, moment=moment, uses=uses_of(shown), destroyed=destroyed)
 
     def _queue(self, standing: Standing, reading: Reading, query: Query) -> list[tuple[str, int]]:
         """All who could be shown, by id; kept for the next page until a control event about someone comes."""
@@ -464,7 +386,7 @@ class Disclosure:
         It is logged with the next page's query, so that it must not hold an id that may be erased.
         """
         digest = self._views.persons.digest_of(last)
-        return AESSIV(self._log.keyring.secret(CITY, "cursor")).encrypt(digest, [_scope(query)]).hex()
+        return AESSIV(self._log.keyring.secret(CITY, "cursor")).encrypt(digest, [scope(query)]).hex()
 
     def _after(self, standing: Standing, query: Query) -> str | None:
         """The id that the page before ended with."""
@@ -472,7 +394,7 @@ class Disclosure:
             return None
         try:
             sealed = bytes.fromhex(query.cursor)
-            digest = AESSIV(self._log.keyring.secret(CITY, "cursor")).decrypt(sealed, [_scope(query)])
+            digest = AESSIV(self._log.keyring.secret(CITY, "cursor")).decrypt(sealed, [scope(query)])
         except (ValueError, InvalidTag):
             raise PayloadError("is not the `next` of this query; ask again without it", path="cursor") from None
         last = self._views.persons.ordinal_of(digest)
@@ -524,7 +446,7 @@ class Disclosure:
             return
         if answer.persons:
             following = self._cursor(query, answer.persons[-1].ordinal)
-            yield replace(answer, body=_body(query, answer.persons, time, following))
+            yield replace(answer, body=body_of(query, answer.persons, time, following))
         yield answer
 
     def named(self, connection: Connection, entry: Entry) -> tuple[list[int], list[int]]:
@@ -534,8 +456,10 @@ class Disclosure:
     def message(self, query: Query, persons: Sequence[Shown], feed: FeedPart, moment: Moment) -> Answer:
         """A message of a feed, in the order of the persons' ids; of who is taken back the `ref` alone."""
         digest_of = self._views.persons.digest_of
-        body = _body(query, persons, moment.time, feed, lambda ordinal: self._ref(query.recipient, digest_of(ordinal)))
-        return Answer(body=body, persons=persons, moment=moment, feed=feed, uses=_uses(persons))
+        body = body_of(
+            query, persons, moment.time, feed, lambda ordinal: self._ref(query.recipient, digest_of(ordinal))
+        )
+        return Answer(body=body, persons=persons, moment=moment, feed=feed, uses=uses_of(persons))
 
     def _ref(self, recipient: str, digest: bytes) -> str:
         """What stands for a person to one recipient; it can be told of an erased id too."""
@@ -553,7 +477,7 @@ class Disclosure:
     ) -> Answer:
         """Append `view.disclosed` with its chunks; the answer with its disclosure."""
         feed = answer.feed
-        shown = _pieces([shown.ordinal for shown in answer.persons])
+        shown = index.pieces([shown.ordinal for shown in answer.persons])
         said = {
             "query": query_text(query),
             "format": FORMAT if feed is None else FEED_FORMAT,
@@ -564,7 +488,7 @@ class Disclosure:
         if feed is not None:
             said |= {"removed_count": len(feed.removed), "next": feed.next, "more": feed.more}
         return self._append(
-            append, change, answer, query, said, shown + _pieces(feed.removed if feed else ()), actor, claim
+            append, change, answer, query, said, shown + index.pieces(feed.removed if feed else ()), actor, claim
         )
 
     def append_figure(
@@ -589,7 +513,7 @@ class Disclosure:
             "persons_count": persons,
             "persons_chunks": None if first else 0,
         }
-        pieces = _pieces(answer.counted or ()) if first else []
+        pieces = index.pieces(answer.counted or ()) if first else []
         return self._append(append, change, answer, query, said, pieces, actor, NO_CLAIM)
 
     def _append(
@@ -645,82 +569,6 @@ class Disclosure:
         return merkle.root(leaves)
 
 
-def answer_hash(salt: bytes, body: bytes) -> bytes:
-    """What a disclosure keeps of the answer's bytes."""
-    return hashlib.sha256(salt + body).digest()
-
-
-def query_text(query: Query) -> str:
-    """The query as it is logged: canonical JSON, so that equal queries are equal texts."""
-    return text(
-        {
-            "recipient": query.recipient,
-            "purpose": query.purpose,
-            "exercise": query.exercise,
-            "kinds": sorted(set(query.kinds)),
-            "persons": None if query.persons is None else sorted(set(query.persons)),
-            "area": query.area,
-            "history": query.history,
-            "limit": query.limit,
-            "cursor": query.cursor,
-        }
-    )
-
-
-def parse_query(logged: str) -> Query:
-    """The query that `query_text` wrote."""
-    said = json.loads(logged)
-    kinds, persons = tuple(said.pop("kinds")), said.pop("persons")
-    return Query(**said, kinds=kinds, persons=None if persons is None else tuple(persons))
-
-
-def _scope(query: Query) -> bytes:
-    """What a cursor belongs to: the query without its cursor."""
-    return query_text(replace(query, cursor=None)).encode()
-
-
-def _uses(shown: Iterable[Shown]) -> frozenset[tuple[int, int]]:
-    """The uses that an answer takes: person's ordinal, grant's position (R19)."""
-    return frozenset(
-        (person.ordinal, item.permit.basis.position)
-        for person in shown
-        for item in person.items
-        if item.permit.basis.limited
-    )
-
-
-def _body(
-    query: Query,
-    shown: Iterable[Shown],
-    time: datetime,
-    following: str | FeedPart | None,
-    ref: Callable[[int], str] | None = None,
-) -> bytes:
-    """The canonical bytes. following: `next` of a view; of a message of a feed what it says besides persons."""
-    persons = ",".join(
-        f'{{"items":[{",".join([item.json for item in person.items])}],'
-        f'"mode":"{person.mode}","person":{text(person.person)}{_ref_member(ref, person.ordinal)}}}'
-        for person in shown
-    )
-    feed = following if isinstance(following, FeedPart) else None
-    parts = [
-        f'"exercise":{text(query.exercise)}',
-        f'"format":"{FORMAT if feed is None else FEED_FORMAT}"',
-        *([] if feed is None else [f'"more":{text(feed.more)}']),
-        f'"next":{text(following if feed is None else feed.next)}',
-        f'"persons":[{persons}]',
-        f'"purpose":{text(query.purpose)}',
-        f'"recipient":{text(query.recipient)}',
-        *([] if feed is None or ref is None else [f'"removed":{text(sorted(map(ref, feed.removed)))}']),
-        f'"time":"{timestamp(time)}"',
-    ]
-    return ("{" + ",".join(parts) + "}").encode()
-
-
-def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:
-    return "" if ref is None else f',"ref":"{ref(ordinal)}"'
-
-
 def _is_destroyed(entry: Entry | Closed) -> bool:
     return isinstance(entry, Closed) and entry.reason == "retention ended"
 
@@ -755,15 +603,3 @@ def _without_null(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_null(part) for part in value]
     return value
-
-
-def _pieces(ordinals: Iterable[int]) -> list[bytes]:
-    """A set of ordinals as the steps between them, seven bits a byte, cut into chunks."""
-    out, last = bytearray(), 0
-    for ordinal in sorted(ordinals):
-        step, last = ordinal - last, ordinal
-        while step > 0x7F:
-            out.append(step & 0x7F | 0x80)
-            step >>= 7
-        out.append(step)
-    return [bytes(out[at : at + _CHUNK_BYTES]) for at in range(0, len(out), _CHUNK_BYTES)]

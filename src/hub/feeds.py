@@ -22,7 +22,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Column, Connection, Index, LargeBinary, String, Table, delete, func, insert, select, update
 
-from hub.disclosure import Answer, Disclosure, FeedPart, Query, Shown, query_text
+from hub.answer import Answer, FeedPart, Query, Shown, query_text
+from hub.disclosure import Disclosure
 from hub.errors import Busy, PayloadError
 from hub.events import CONTROLS, EPOCH, Position, micros
 from hub.log.log import Log

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal
 
 import yaml
 
+from hub.answer import Answer, Query
 from hub.codec import parse_time
-from hub.disclosure import Answer, Query
 from hub.errors import HubError, Misuse, PayloadError
 from hub.events import Event
 from hub.hub import Hub

@@ -15,7 +15,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from hub.disclosure import FIGURE_FORMAT, Disclosure, Telling, parse_query
+from hub.answer import FIGURE_FORMAT, parse_query
+from hub.disclosure import Disclosure, Telling
 from hub.events import Entry
 from hub.log.log import Log
 from hub.statistics import Question

@@ -25,7 +25,7 @@ from sqlalchemy import delete, select
 import brokers
 from brokers import Broker
 from conftest import Town
-from hub.disclosure import Query
+from hub.answer import Query
 from hub.registry import Registry
 from hub.relay import broker as kafka
 from hub.relay.derive import Derived, Member

@@ -23,8 +23,8 @@ from kafka import KafkaConsumer, TopicPartition
 
 import brokers
 from brokers import Broker
+from hub.answer import Query
 from hub.cli.opening import Opening
-from hub.disclosure import Query
 from hub.events import Event
 from hub.hub import Hub
 from hub.registry import Registry

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from hub.answer import Query
 from hub.conformance import Conformance
 from hub.connector import Event, Misuse, PayloadError, Settings, Translation
-from hub.disclosure import Query
 from hub.hub import Hub
 from hub.importing import import_files
 from hub.log.clock import SetClock

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from hub.answer import Answer, Query
 from hub.bench import sources, tokens
 from hub.bench.figures import (
     FULL,
@@ -32,7 +33,6 @@ from hub.bench.town import (
     name_of,
     registered,
 )
-from hub.disclosure import Answer, Query
 from hub.errors import HubError
 from hub.events import LOCATION, Event, Position
 from hub.rules import Moment, Reading

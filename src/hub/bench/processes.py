@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from hub.answer import Query
 from hub.bench.town import PURPOSE, READER, TIME, all_accepted, name_of
-from hub.disclosure import Query
 from hub.errors import HubError
 from hub.events import LOCATION, Event
 from hub.hub import Hub

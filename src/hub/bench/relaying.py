@@ -103,7 +103,7 @@ class _Relaying:
             for recipient in _RECIPIENTS:
                 if recipient not in took and self._records(recipient) - before[recipient] >= persons:
                     took[recipient] = time.perf_counter() - began
-            self._stage.say(f"relay: {len(took)} of four recipients have everybody")
+                    self._stage.say(f"relay: {len(took)} of four recipients have everybody")
             return len(took) == len(_RECIPIENTS)
 
         self._until(shown, look_s=0.5)

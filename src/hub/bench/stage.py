@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+from hub.answer import Query
 from hub.bench.figures import (
     FULL,
     Aim,
@@ -39,7 +40,6 @@ from hub.bench.town import (
     granted,
     name_of,
 )
-from hub.disclosure import Query
 from hub.events import LOCATION, Event
 from hub.hub import Hub
 from hub.intake import Result

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from hub.answer import Query
 from hub.audit import Reason
 from hub.city import offers, proof
 from hub.city.look import Look, counted
@@ -24,7 +25,6 @@ from hub.city.offers import CITY, HANAKO, JST, NONE, READERS, SHARES, Reader
 from hub.city.people import LATE, QUAKE, Batch, City, own_telegram
 from hub.city.screen import ASKS, KINDS, LEVELS, REASONS, Screen
 from hub.connector import Translation
-from hub.disclosure import Query
 from hub.errors import Conflict, Misuse, PayloadError
 from hub.events import LOCATION, Event
 from hub.hub import Hub

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hub.answer import Answer
 from hub.city.offers import Reader
 from hub.city.people import City
-from hub.disclosure import Answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

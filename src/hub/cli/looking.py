@@ -85,7 +85,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """What a recipient would be answered: now, at a time, or at a position. It is a look, and is recorded as one."""
-    from hub.disclosure import Query
+    from hub.answer import Query
 
     with opened(database) as hub:
         query = Query(

@@ -21,9 +21,9 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 
+from hub.answer import Query, parse_query, query_text
 from hub.canonical import text
 from hub.codec import parse_time
-from hub.disclosure import Query, parse_query, query_text
 from hub.errors import PayloadError
 from hub.events import EPOCH, micros
 from hub.feeds import Message as FeedMessage

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from hub.answer import Query
 from hub.canonical import text
 from hub.codec import is_id
-from hub.disclosure import Query
 from hub.errors import PayloadError
 from hub.statistics.counting import BY, KINDS, Count
 

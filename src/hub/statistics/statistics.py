@@ -19,9 +19,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from hub.answer import FIGURE_FORMAT, Answer, Query
 from hub.canonical import dumps, text, timestamp
 from hub.commits import Commits
-from hub.disclosure import FIGURE_FORMAT, Answer, Disclosure, Query
+from hub.disclosure import Disclosure
 from hub.errors import Busy
 from hub.events import Entry, Position
 from hub.log.log import Log

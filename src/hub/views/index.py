@@ -39,6 +39,7 @@ WHOLE = "shown"
 """The share whose `next` is the last position up to which every disclosure is in the index."""
 
 _AT_ONCE = 500
+_CHUNK_BYTES = 60 * 1024
 
 shown = Table(
     "shown",
@@ -198,3 +199,15 @@ def ordinals(pieces: Iterable[bytes]) -> list[int]:
             said.append(last)
             step = shift = 0
     return said
+
+
+def pieces(ordinals: Iterable[int]) -> list[bytes]:
+    """A set of ordinals as the steps between them, seven bits a byte, cut into chunks."""
+    out, last = bytearray(), 0
+    for ordinal in sorted(ordinals):
+        step, last = ordinal - last, ordinal
+        while step > 0x7F:
+            out.append(step & 0x7F | 0x80)
+            step >>= 7
+        out.append(step)
+    return [bytes(out[at : at + _CHUNK_BYTES]) for at in range(0, len(out), _CHUNK_BYTES)]

@@ -14,7 +14,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from hub import disclosure
+from hub import answer
 from hub.errors import Busy, HubError
 from hub.feeds import Message
 from hub.web import answers, operation, spec, views
@@ -120,7 +120,7 @@ _UNKEPT = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Ty
 
 async def _events(
     at: Door,
-    query: disclosure.Query,
+    query: answer.Query,
     message: Message,
     advance: Callable[..., Message | None],
     left_s: Callable[[], Awaitable[float]],

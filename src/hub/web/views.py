@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from hub import disclosure
+from hub import answer
 from hub.web import answers, spec
 from hub.web.door import Door, door
 from hub.web.problems import Problem
@@ -68,10 +68,10 @@ def query_of(
     exercise: bool,
     limit: int | None = None,
     cursor: str | None = None,
-) -> disclosure.Query:
+) -> answer.Query:
     """The query that the parameters of a route say. Raises PayloadError."""
     named = parts(persons)
-    return disclosure.Query(
+    return answer.Query(
         recipient=recipient,
         purpose=purpose,
         kinds=tuple(parts(kinds) or ()),
@@ -137,9 +137,9 @@ async def get_view(
     )
 
     def work() -> tuple[bytes, str, dict[str, str]]:
-        answer = at.hub.disclosure.read(query, actor=actor, request=request_id)
-        headers = at.positioned(answer.position) | {"Hub-Disclosure": answer.disclosure or ""}
-        return answers.rendered(answer.body, form, more), answers.etag(answer.body, form), headers
+        found = at.hub.disclosure.read(query, actor=actor, request=request_id)
+        headers = at.positioned(found.position) | {"Hub-Disclosure": found.disclosure or ""}
+        return answers.rendered(found.body, form, more), answers.etag(found.body, form), headers
 
     body, tag, headers = await at.read(work)
     at.metrics.decided("answered")
