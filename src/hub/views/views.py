@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
@@ -70,6 +70,7 @@ class Standing:
     position: int
     end: int
     city: City
+    _placed: dict[int, Place | None] = field(default_factory=dict, repr=False, compare=False)
 
     def policies(self, ordinals: Sequence[int]) -> dict[int, Policy]:
         """The policies of persons who are enrolled."""
@@ -77,7 +78,10 @@ class Standing:
 
     def places(self, ordinals: Sequence[int]) -> dict[int, Place]:
         """Where the latest location puts each person (R10); no entry for who never reported one."""
-        return self.views.places_at(self.connection, self.city, ordinals, self.position)
+        if missing := [ordinal for ordinal in ordinals if ordinal not in self._placed]:
+            found = self.views.places_at(self.connection, self.city, missing, self.position)
+            self._placed.update({ordinal: found.get(ordinal) for ordinal in missing})
+        return {ordinal: place for ordinal in ordinals if (place := self._placed[ordinal]) is not None}
 
     def spent(self, of: Iterable[tuple[int, Policy]]) -> Callable[[Grant], int]:
         """How many disclosures have consumed a grant (R19)."""
