@@ -14,10 +14,9 @@ import pytest
 
 import worlds
 from conftest import Town
-from hub import feeds
 from hub.answer import Query
 from hub.errors import PayloadError
-from hub.feeds import Message
+from hub.feeds import Message, feeds
 from hub.hub import Hub
 from hub.scenario import World
 from hub.views.views import Standing, Views

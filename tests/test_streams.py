@@ -15,9 +15,9 @@ from sqlalchemy import delete, func, select
 
 import worlds
 from conftest import Town
-from hub import feeds
 from hub.answer import Query
 from hub.errors import Refused
+from hub.feeds import feeds
 from hub.hub import Hub
 from hub.log.sealing import content_key
 from hub.policy import City
