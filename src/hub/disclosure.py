@@ -210,8 +210,10 @@ class Disclosure:
             self._queues[key] = since, queue
         return queue
 
-    def candidates(self, standing: Standing, reading: Reading, query: Query) -> list[int]:
-        """Ordinals of all who could be shown; the rules decide on each."""
+    def candidates(
+        self, standing: Standing, reading: Reading, query: Query, ordinals: range | None = None
+    ) -> list[int]:
+        """Ordinals of all who could be shown, or of those in a range; the rules decide on each."""
         reader, persons = reading.reader, self._views.persons
         if reader is None or reading.refusal:
             return []
@@ -220,10 +222,11 @@ class Disclosure:
             found = {ordinal for ordinal in named if ordinal is not None}
         else:
             roster = any(override.basis == "roster" for override in reading.overrides)
-            found = self._views.candidates(standing, reader.id, reader.class_, roster=roster)
+            found = self._views.candidates(standing, reader.id, reader.class_, roster=roster, ordinals=ordinals)
             listed = (name for override in reading.overrides for name in override.persons)
             found |= {o for name in listed if (o := persons.ordinal_of(bytes.fromhex(name))) is not None}
-        return [ordinal for ordinal in found if persons.enrolled_by(ordinal, standing.position)]
+        among = found if ordinals is None else filter(ordinals.__contains__, found)
+        return [ordinal for ordinal in among if persons.enrolled_by(ordinal, standing.position)]
 
     def _decide_some(
         self, standing: Standing, reading: Reading, query: Query, queue: Sequence[tuple[str, int]]
@@ -254,15 +257,20 @@ class Disclosure:
         return [person for person in shown if any(_lies_in(cover, item) for item in person.items)], destroyed
 
     def lasting(
-        self, standing: Standing, query: Query, time: datetime, missed: Callable[[int], None]
+        self,
+        standing: Standing,
+        query: Query,
+        time: datetime,
+        missed: Callable[[int], None],
+        ordinals: range | None = None,
     ) -> Iterator[tuple[int, tuple[str, ...], list[Seen]]]:
         """What grants that last show to `query`, person by person: ordinal, areas of residence, facts (R20).
 
         Persons in the order of enrolment; of whom nothing is shown so, nothing comes. missed: told of how many items,
-        and places that decide a mode, are destroyed, as in `Answer`.
+        and places that decide a mode, are destroyed, as in `Answer`. ordinals: only these; None for everyone.
         """
         reading = Reading(standing.city, query.ask, Moment(position=Position(standing.position), time=time))
-        queue = sorted(self.candidates(standing, reading, query))
+        queue = sorted(self.candidates(standing, reading, query, ordinals))
         for at in range(0, len(queue), _AT_ONCE):
             part = queue[at : at + _AT_ONCE]
             permitted, destroyed = self._permitted(standing, reading, query, part, counting=True)

@@ -71,6 +71,21 @@ def test_the_revisions_come_to_what_an_empty_database_is_given_at_once(at: Place
     engine.dispose()
 
 
+def test_a_database_of_the_first_form_is_brought_along_and_keeps_what_it_holds(at: Place) -> None:
+    engine = engine_of(at, "log")
+    at_once = form(engine)
+    with dialect(engine).writing(engine).begin() as connection:
+        for table in ("renewal", "renewal_share"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text("INSERT INTO setting (name, value) VALUES ('kept', 'yes')"))
+    assert migrations.upgrade(engine, "log")
+    assert form(engine) == at_once
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT value FROM setting WHERE name = 'kept'")) == "yes"
+    engine.dispose()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_database_in_this_releases_form_is_left_as_it_is(at: Place, role: Role) -> None:
     engine = engine_of(at, role)

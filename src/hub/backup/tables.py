@@ -42,6 +42,8 @@ LEFT_OUT = {
     "ahead": "as shown",
     "share": "as shown",
     "figure": "numbers of the hour; a restored hub counts again",
+    "renewal": "as figure: what was under way is begun again",
+    "renewal_share": "as figure",
     "session": "who was logged in logs in again",
 }
 

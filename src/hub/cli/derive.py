@@ -1,4 +1,4 @@
-"""The command about the heavier derived views."""
+"""The command about the heavier work behind the log: derived views, and shares of statistics."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ def derive(
     status: Annotated[bool, typer.Option("--status", help="How far they are behind.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fold the heavier derived views (who was shown to whom), until SIGTERM or Ctrl+C. hub serve does it too."""
+    """Fold the heavier derived views (who was shown to whom) and carry shares of statistics that somebody asked for,
+    until SIGTERM or Ctrl+C. hub serve folds too."""
     from hub.derived.follower import Follower
+    from hub.statistics.carrier import Carrier
 
     one_of(once=once, kafka=kafka, status=status)
     with opened(database) as hub, kept_up(hub):
         if status:
-            lag = hub.index.lag()
-            print_json(_lag_row(lag)) if as_json else say(_lag_in_words(lag))
+            lag, shares = hub.index.lag(), hub.statistics.waiting()
+            if as_json:
+                print_json({**_lag_row(lag), "shares_waiting": shares})
+            else:
+                wait = "waits" if shares == 1 else "wait"
+                say(f"{_lag_in_words(lag)}; {counted(shares, 'share')} of statistics {wait}")
             return
         if once:
             while hub.index.step():
@@ -39,19 +45,26 @@ def derive(
             if as_json:
                 print_json(_lag_row(hub.index.lag()))
             return
+        carrier = Carrier(hub.statistics, partial(_failed, as_json))
         if kafka:
             from hub.relay.derive import Member
 
             broker = broker_of(hub)
             stop = until_signal()
             note(f"Deriving from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
-            Member(hub.index, broker).run(stop, _Telling(as_json))
+            carrier.start()
+            try:
+                Member(hub.index, broker).run(stop, _Telling(as_json))
+            finally:
+                carrier.stop()
             return
         follower = Follower(hub.log, hub.index, partial(_failed, as_json))
         stop = until_signal()
         follower.start()
+        carrier.start()
         note("Deriving. Ctrl+C ends it.", as_json=as_json)
         stop.wait()
+        carrier.stop()
         follower.stop()
 
 

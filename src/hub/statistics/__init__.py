@@ -1,7 +1,8 @@
 """Figures for planning (R20): counts over fixed cells, rounded, renewed at most once an hour.
 
-`counting` says what is counted and where, and is pure; `question` what may be asked; `statistics` asks the one decision
-and logs a figure, which `keeping` keeps for its hour.
+`counting` says what is counted and where, and is pure; `question` what may be asked; `sweep` asks the one decision and
+adds up; `sharing` lets several processes do so, each of which may have a `carrier`; `statistics` answers and logs a
+figure, which `keeping` keeps for its hour.
 """
 
 from hub.statistics.counting import BY, KINDS

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hub import areas
 from hub.areas import Cover
+from hub.canonical import text
 from hub.disclosure import Seen
 from hub.events import LOCATION
 from hub.policy import City, Recipient
@@ -141,6 +142,12 @@ BY: Mapping[str, tuple[str, ...]] = {"shelter": (EVACUATION, SURVEY), "district"
 """The kinds of cells, each with the facts that place a person."""
 
 
+def edition() -> str:
+    """What is counted and how, as one text: two processes in which it differs do not count one figure together."""
+    kinds = {count.name: [count.facts, count.categories] for count in KINDS.values()}
+    return text({"by": BY, "kinds": kinds, "needs": NEEDS, "companions": MOST_COMPANIONS})
+
+
 class Cells:
     """The fixed cells of one recipient, and which of them a person is in."""
 
@@ -208,6 +215,10 @@ def _square(seen: Sequence[Seen]) -> str | None:
     return str(newest.data["mesh"])[:8]
 
 
+Row = tuple[str, str, int, int, int]
+"""Cell, category, how many, from how many persons, the most from one of them."""
+
+
 class Sums:
     """What one question adds up, by cell and category."""
 
@@ -223,6 +234,26 @@ class Sums:
             self._values[at] += value
             self._persons[at] += 1
             self._most[at] = max(value, self._most.get(at, 0))
+
+    def take_in(self, other: Sums) -> None:
+        """Add what others add up, who counted other persons."""
+        self._values.update(other._values)
+        self._persons.update(other._persons)
+        for at, most in other._most.items():
+            self._most[at] = max(most, self._most.get(at, 0))
+
+    def rows(self) -> list[Row]:
+        """As rows, in an order of their own."""
+        return [(*at, self._values[at], self._persons[at], self._most[at]) for at in sorted(self._values)]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Sums:
+        """The sums that `rows` gave."""
+        made = cls()
+        for cell, category, value, persons, most in rows:
+            at = cell, category
+            made._values[at], made._persons[at], made._most[at] = value, persons, most
+        return made
 
     def told(self, cell: str, category: str) -> int:
         """The count as it is told."""

@@ -79,7 +79,7 @@ class Keeping:
             body=opened[5:end],
             moment=Moment(position=Position(row.position), time=time),
             persons=row.persons,
-            counted=_ordinals(opened[end:]),
+            counted=ordinals(opened[end:]),
             told=opened[0] == 1,
         )
 
@@ -90,7 +90,7 @@ class Keeping:
 
     def _sealed(self, name: bytes, made: Figure, *, told: bool) -> bytes:
         nonce = os.urandom(12)
-        counted = b"" if told else _bits(made.counted)
+        counted = b"" if told else bits(made.counted)
         opened = bytes([told]) + len(made.body).to_bytes(4) + made.body + counted
         return nonce + self._cipher().encrypt(nonce, opened, name)
 
@@ -98,13 +98,14 @@ class Keeping:
         return AESGCM(self._log.keyring.secret(CITY, "figure"))
 
 
-def _bits(ordinals: Sequence[int]) -> bytes:
+def bits(counted: Sequence[int]) -> bytes:
     """A set of ordinals, a bit each: a kilobyte for 8,000 persons who are enrolled, however many it holds."""
-    bits = bytearray(max(ordinals, default=-1) // 8 + 1)
-    for ordinal in ordinals:
-        bits[ordinal // 8] |= 1 << ordinal % 8
-    return bytes(bits)
+    held = bytearray(max(counted, default=-1) // 8 + 1)
+    for ordinal in counted:
+        held[ordinal // 8] |= 1 << ordinal % 8
+    return bytes(held)
 
 
-def _ordinals(bits: bytes) -> tuple[int, ...]:
-    return tuple(at * 8 + bit for at, byte in enumerate(bits) if byte for bit in range(8) if byte >> bit & 1)
+def ordinals(held: bytes) -> tuple[int, ...]:
+    """The set that `bits` wrote, in order."""
+    return tuple(at * 8 + bit for at, byte in enumerate(held) if byte for bit in range(8) if byte >> bit & 1)

@@ -2,6 +2,9 @@
 
     question -> what lasting grants show, by person -> cells -> rounded figures, kept for the hour -> view.disclosed
 
+Where more persons are to be decided on than one share holds, a renewal is shared out (`sharing`): who asks carries
+shares, and so does every process that looks for them (`carrier`), whoever comes to the end tells.
+
 All figures of a recipient are made together, at one moment: from two that were made minutes apart it could subtract
 one person. The first answer to a question names in its chunks whom its figure counts; those after it give the same
 bytes and name nobody anew. A figure tells of nobody, so it stays until it is renewed, whatever is revoked meanwhile
@@ -11,50 +14,55 @@ bytes and name nobody anew. A figure tells of nobody, so it stays until it is re
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from hub.answer import FIGURE_FORMAT, Answer, Query
-from hub.canonical import dumps, text, timestamp
+from hub.answer import FIGURE_FORMAT, Answer
+from hub.canonical import text
 from hub.commits import Commits
 from hub.disclosure import Disclosure
-from hub.errors import Busy
+from hub.errors import Busy, HubError
 from hub.events import Entry, Position
 from hub.log.log import Log
 from hub.log.recorder import Append
 from hub.policy import City
 from hub.rules import Moment
-from hub.statistics.counting import BY, Cells, Count, Sums
-from hub.statistics.keeping import RENEWED, Figure, Keeping, Row
+from hub.statistics import sharing
+from hub.statistics.keeping import Figure, Keeping, Row
 from hub.statistics.question import Question
+from hub.statistics.sharing import Renewal, Share, Sharing
+from hub.statistics.sweep import Frame, Part, Sweep
 from hub.views import uses
 from hub.views.views import Change, Standing, Views
 
 FORMAT = FIGURE_FORMAT
 
-_SHELTER = "shelter.reported"
 _TRIES = 4
 _PATIENCE_S = 2.0
+_STILL_S = 20.0
+_LOOK_S = 0.1
 _MOST_LOCKS = 1_000
-
-Reported = Mapping[str, Mapping[str, Any]]
+_ASK_AGAIN = "the figure is being counted; ask again in some seconds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fresh:
     """What was made just now: the figure that is asked for, and all that are kept, each as its row.
 
-    terms: the registration that they were made for; None where there is none, and nothing is kept.
+    terms: the registration that they were made for; None where there is none, and nothing is kept. renewal: the name
+    of the one that is over with them.
     """
 
     asked: Figure
     terms: str | None
     rows: Sequence[Row] = ()
+    renewal: bytes = b""
 
 
 class Statistics:
@@ -62,7 +70,8 @@ class Statistics:
 
     def __init__(self, log: Log, views: Views, commits: Commits, disclosure: Disclosure) -> None:
         self._log, self._views, self._commits, self._disclosure = log, views, commits, disclosure
-        self._keeping = Keeping(log)
+        self._keeping, self._sharing, self._sweep = Keeping(log), Sharing(log), Sweep(log, views, disclosure)
+        self._framed: tuple[Renewal, Frame] | None = None
         self._lock = threading.Lock()
         self._renewing: dict[tuple[str, bool], threading.Lock] = {}
 
@@ -111,7 +120,7 @@ class Statistics:
                 self._renewing = {}
             lock = self._renewing.setdefault(of, threading.Lock())
         if not lock.acquire(timeout=_PATIENCE_S):
-            raise Busy("the figure is being counted; ask again in some seconds")
+            raise Busy(_ASK_AGAIN)
         try:
             yield
         finally:
@@ -132,23 +141,58 @@ class Statistics:
         return now if recorded_at is None else max(now, recorded_at)
 
     def _renewed(self, question: Question) -> _Fresh | None:
-        """The figures of the recipient as of now; None where those that are kept still hold."""
+        """The figures of the recipient as of now; None where those that are kept still hold, or it has to be asked
+        again.
+        """
         with self._log.entries.snapshot() as (connection, end):
-            standing, time = self._views.at(connection, end.position), self._now(end.recorded_at)
+            standing, now = self._views.at(connection, end.position), self._now(end.recorded_at)
             terms = _terms(standing.city, question)
             if terms is None:
-                return _Fresh(asked=self._figure(standing, question, time), terms=None)
-            if self._keeping.of(connection, self._name(question, terms), time) is not None:
+                return _Fresh(asked=self._figure(standing, question, now), terms=None)
+            if self._keeping.of(connection, self._name(question, terms), now) is not None:
                 return None
-            questions = question.beside(standing.city.recipients[question.recipient].purposes)
-            made = self._figures(standing, questions, time)
+            purposes = tuple(sorted(standing.city.recipients[question.recipient].purposes))
+            name = self._sharing.name(question.recipient, terms, exercise=question.exercise)
+            firsts = self._firsts(standing, question, len(purposes))
+            made = None
+            if len(firsts) == 1 and self._sharing.of(connection, name) is None:
+                made = self._figures(standing, question.beside(purposes), now)
+        if made is None:
+            moment = Moment(position=Position(standing.position), time=now)
+            new = Renewal(
+                name=name,
+                moment=moment,
+                recipient=question.recipient,
+                purposes=purposes,
+                exercise=question.exercise,
+            )
+            made = self._carried(new, firsts, self._name(question, terms))
+        if made is None:
+            return None
         rows = [self._keeping.row(self._name(q, terms), of, told=q == question) for q, of in made.items()]
-        return _Fresh(asked=made[question], terms=terms, rows=rows)
+        return _Fresh(asked=made[question], terms=terms, rows=rows, renewal=name)
+
+    def _firsts(self, standing: Standing, question: Question, purposes: int) -> list[int]:
+        """With which ordinals shares begin, so that each has as many persons who granted the recipient anything."""
+        reader = standing.city.recipients[question.recipient]
+        asked = sorted(self._views.candidates(standing, reader.id, reader.class_, roster=False))
+        size = max(1, sharing.AT_ONCE // purposes)
+        return [0, *asked[size::size]]
+
+    def _carried(self, new: Renewal, firsts: Sequence[int], figure: bytes) -> dict[Question, Figure] | None:
+        """The figures of a renewal that begins now, or of that of its name that is under way; None where it is over."""
+
+        def kept(connection: Connection, now: datetime) -> bool:
+            return self._keeping.of(connection, figure, now) is not None
+
+        of = self._sharing.begin(new, firsts, kept)
+        return None if of is None else self._shared(of)
 
     def _tell(self, question: Question, fresh: _Fresh | None, actor: str | None) -> Answer | None:
         """Log and answer the figure that is kept, or else the fresh one; those made with it are kept from now on.
 
-        None where neither is of the registration as it stands now, or the hour ended in between.
+        None where neither is of the registration as it stands now, or the hour ended in between, or what is fresh has
+        grown old.
         """
 
         def job(append: Append, change: Change) -> Answer | None:
@@ -159,10 +203,11 @@ class Statistics:
                 if not kept.told:
                     self._keeping.tell(append.connection, name, kept)
                 return self._write(append, change, question, kept, actor)
-            if fresh is None or fresh.terms != terms:
+            if fresh is None or fresh.terms != terms or append.now - fresh.asked.moment.time > sharing.LONGEST:
                 return None
             if fresh.rows:
                 self._keeping.keep(append.connection, fresh.rows)
+                self._sharing.end(append.connection, append.now, fresh.renewal)
             return self._write(append, change, question, fresh.asked, actor)
 
         return self._commits.run(job, rank="answer")
@@ -184,73 +229,81 @@ class Statistics:
         return self._figures(standing, [question], time)[question]
 
     def _figures(self, standing: Standing, questions: Sequence[Question], time: datetime) -> dict[Question, Figure]:
-        """The figures of one recipient at a standing and a time."""
-        reader = standing.city.recipients.get(questions[0].recipient)
-        reader = None if reader is None or reader.retired else reader
-        needs_shelters = any(question.by == "shelter" for question in questions)
-        shelters = self._shelters(standing, exercise=questions[0].exercise) if needs_shelters else {}
-        cells = {by: Cells(by, standing.city, reader, shelters) for by in BY if any(q.by == by for q in questions)}
-        made: dict[Question, Figure] = {}
-        for purpose in {question.purpose: None for question in questions}:
-            some = [question for question in questions if question.purpose == purpose]
-            made |= self._counted(standing, some, time, cells, shelters)
+        """The figures of one recipient at a standing and a time, counted here alone."""
+        frame = self._sweep.frame(standing, questions, time)
+        return self._sweep.figures(frame, self._sweep.part(standing, frame))
+
+    def carry(self, name: bytes | None = None) -> bool:
+        """Carry one share of the renewal of this name, or of any; False where none is free."""
+        share = self._sharing.take(name)
+        if share is None:
+            return False
+        try:
+            part = self._part(share)
+        except BaseException:
+            with suppress(HubError, SQLAlchemyError):  # its lease ends by itself
+                self._sharing.give_back(share)
+            raise
+        self._sharing.finish(share, part)
+        return True
+
+    def waiting(self) -> int:
+        """How many shares of renewals wait for somebody."""
+        return self._sharing.waiting()
+
+    def tidy(self) -> None:
+        """Forget renewals that nobody came to the end of."""
+        self._sharing.tidy()
+
+    def _part(self, share: Share) -> bytes:
+        with self._log.entries.snapshot() as (connection, end):
+            standing = self._views.at(connection, end.position, share.renewal.moment.position)
+            frame = self._frame(standing, share.renewal)
+            return self._sweep.part(standing, frame, share.persons).encode(frame)
+
+    def _frame(self, standing: Standing, of: Renewal) -> Frame:
+        """The frame of a renewal, made once for all the shares that this process carries."""
+        framed = self._framed
+        if framed is None or framed[0] != of:
+            frame = self._sweep.frame(standing, _questions(of), of.moment.time)
+            framed = self._framed = of, frame
+        return framed[1]
+
+    def _shared(self, of: Renewal) -> dict[Question, Figure] | None:
+        """The figures of a renewal: carry what is free, wait for what others carry, and merge. None where it is over.
+
+        Raises Busy where others carry the rest, and nothing comes for longer than a lease lasts.
+        """
+        before, since = None, time.monotonic()
+        while True:
+            while self.carry(of.name):
+                since = time.monotonic()
+            with self._log.entries.snapshot() as (connection, end):
+                left = self._sharing.left(connection, of)
+                if left is None:
+                    return None
+                if left == 0 and of.moment.time <= self._now(end.recorded_at):
+                    made = self._merged(connection, end.position, of)
+                    break
+            if left != before:
+                before, since = left, time.monotonic()
+            if time.monotonic() - since > _STILL_S:
+                raise Busy(_ASK_AGAIN)
+            time.sleep(_LOOK_S)
+        if made is None:
+            self._sharing.drop(of.name)
         return made
 
-    def _counted(
-        self,
-        standing: Standing,
-        questions: Sequence[Question],
-        time: datetime,
-        cells: Mapping[str, Cells],
-        shelters: Reported,
-    ) -> dict[Question, Figure]:
-        """The figures of one recipient and purpose, everybody decided on once."""
-        kinds = tuple(sorted({kind for question in questions for kind in question.query.kinds}))
-        asked = questions[0]
-        query = Query(recipient=asked.recipient, purpose=asked.purpose, exercise=asked.exercise, kinds=kinds)
-        of_count: dict[str, list[tuple[str, Sums]]] = {}
-        sums = {question: Sums() for question in questions}
-        for question, of in sums.items():
-            of_count.setdefault(question.count.name, []).append((question.by, of))
-        counts = {question.count.name: question.count for question in questions}
-        counted: dict[str, list[int]] = {name: [] for name in counts}
-        missed: list[int] = []
-        for ordinal, homes, seen in self._disclosure.lasting(standing, query, time, missed.append):
-            places = {by: of.of(homes, seen) for by, of in cells.items()}
-            for name, count in counts.items():
-                tally = count.tally([fact for fact in seen if fact.kind in count.facts])
-                if tally:
-                    counted[name].append(ordinal)
-                    for by, adding in of_count[name]:
-                        adding.add(places[by], tally)
-        moment = Moment(position=Position(standing.position), time=time)
-        return {
-            question: Figure(
-                body=_body(question, cells[question.by], of, shelters, time),
-                moment=moment,
-                persons=len(counted[question.count.name]),
-                counted=counted[question.count.name],
-                destroyed=sum(missed),
-            )
-            for question, of in sums.items()
-        }
-
-    def _shelters(self, standing: Standing, *, exercise: bool) -> Reported:
-        """By id every shelter that was reported, with what its newest report says of how many are there (R22)."""
-        terms = standing.city.kinds.get(_SHELTER)
-        if terms is None:
-            return {}
-        positions = self._views.facts.newest_of_place(standing.connection, terms, standing.position)
-        entries = self._log.read(standing.connection, positions)
-        found: dict[str, Mapping[str, Any]] = {}
-        for position in positions:  # newest first
-            entry = entries[position]
-            if isinstance(entry, Entry) and entry.event.exercise is exercise:
-                data = entry.event.data
-                counted_at = None if data["counted_at"] is None else timestamp(data["counted_at"])
-                said = {"people": data["people"], "households": data["households"], "counted_at": counted_at}
-                found.setdefault(data["shelter"], said)
-        return found
+    def _merged(self, connection: Connection, end: int, of: Renewal) -> dict[Question, Figure] | None:
+        """The figures of all parts; None where cells were destroyed while it was counted (R17)."""
+        frame = self._frame(self._views.at(connection, end, of.moment.position), of)
+        whole = Part(frame.questions)
+        for encoded in self._sharing.parts(connection, of):
+            part = Part.decode(frame, encoded)
+            if part is None:
+                return None
+            whole.take_in(part)
+        return self._sweep.figures(frame, whole)
 
 
 def _terms(city: City, question: Question) -> str | None:
@@ -261,27 +314,10 @@ def _terms(city: City, question: Question) -> str | None:
     return text({"class": reader.class_, "areas": sorted(reader.areas), "purposes": sorted(reader.purposes)})
 
 
-def _body(question: Question, cells: Cells, sums: Sums, shelters: Reported, time: datetime) -> bytes:
-    count: Count = question.count
-    rows = []
-    for cell in cells.names:
-        row: dict[str, Any] = {"cell": cell, "counts": {c: sums.told(cell, c) for c in count.categories}}
-        if count.reported and question.by == "shelter" and cell in shelters:
-            row["reported"] = shelters[cell]
-        rows.append(row)
-    return dumps(
-        {
-            "by": question.by,
-            "cells": rows,
-            "exercise": question.exercise,
-            "format": FORMAT,
-            "kind": count.name,
-            "purpose": question.purpose,
-            "recipient": question.recipient,
-            "time": timestamp(time),
-            "until": timestamp(time + RENEWED),
-        }
-    )
+def _questions(of: Renewal) -> list[Question]:
+    """All that the recipient can ask, in an order that is the same everywhere."""
+    first = Question(recipient=of.recipient, purpose=of.purposes[0], kind="safety", by="district", exercise=of.exercise)
+    return first.beside(of.purposes)
 
 
 def _answer(found: Figure) -> Answer:

@@ -76,9 +76,19 @@ class Policies:
                 return _NOBODY
 
     def candidates(
-        self, connection: Connection, recipient: str, class_: str, position: int, *, roster: bool
+        self,
+        connection: Connection,
+        recipient: str,
+        class_: str,
+        position: int,
+        *,
+        roster: bool,
+        ordinals: range | None = None,
     ) -> set[int]:
-        """Everyone of whom `recipient` might see something at `position`; overrides that list persons aside."""
+        """Everyone of whom `recipient` might see something at `position`; overrides that list persons aside.
+
+        ordinals: only these.
+        """
         number = self._log.keyring.number
         grantees = [
             number("to/recipient", recipient),
@@ -88,6 +98,8 @@ class Policies:
         grantees += [number("roster")] if roster else []
         query = select(policy.c.person).distinct()
         query = query.where(policy.c.grantee.in_(grantees), policy.c.position <= position, policy.c.until > position)
+        if ordinals is not None:
+            query = query.where(policy.c.person.between(ordinals.start, ordinals.stop - 1))
         return set(connection.scalars(query))
 
     def bearing(self, connection: Connection, persons: Iterable[int], after: int) -> bool:

@@ -116,9 +116,12 @@ class Views:
                 city = self.pointers.city(connection, position)
         return Standing(self, connection, position, end, city)
 
-    def candidates(self, standing: Standing, recipient: str, class_: str, *, roster: bool) -> set[int]:
-        """Everyone of whom a recipient might see something; overrides that list persons aside."""
-        return self.pointers.candidates(standing.connection, recipient, class_, standing.position, roster=roster)
+    def candidates(
+        self, standing: Standing, recipient: str, class_: str, *, roster: bool, ordinals: range | None = None
+    ) -> set[int]:
+        """Everyone of whom a recipient might see something, or those in a range; overrides that list persons aside."""
+        connection, position = standing.connection, standing.position
+        return self.pointers.candidates(connection, recipient, class_, position, roster=roster, ordinals=ordinals)
 
     def bears(self, connection: Connection, ordinals: Iterable[int], after: int) -> bool:
         """Whether a control event after that position bears on one of the persons (R18)."""

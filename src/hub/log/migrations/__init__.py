@@ -20,7 +20,7 @@ from hub.errors import Misuse
 from hub.log import recorder, sealing
 from hub.log.database import Place, Role, dialect, naming, open_database, parse_url, place
 
-FORMS: Mapping[Role, str] = {"log": "0001", "keys": "0001"}
+FORMS: Mapping[Role, str] = {"log": "0002", "keys": "0001"}
 """The newest revision of each database."""
 
 _METADATA: Mapping[Role, MetaData] = {"log": recorder.metadata, "keys": sealing.metadata}

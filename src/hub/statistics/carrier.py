@@ -1,0 +1,56 @@
+"""Carries shares of renewals that others began, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from hub.errors import HubError
+from hub.statistics.statistics import Statistics
+
+EVERY_S = 0.5
+"""How often it looks for shares."""
+
+_AGAIN_S = 5.0
+
+
+class Carrier:
+    """Looks for shares until it is stopped. Several may run, in as many processes; each share is carried by one."""
+
+    def __init__(self, statistics: Statistics, failed: Callable[[Exception], None] = lambda error: None) -> None:
+        """failed: told, once while it lasts, of what fails; it is tried again."""
+        self._statistics, self._failed = statistics, failed
+        self._failing: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="statistics", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in a thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the share under way, and wait for that."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def run(self) -> None:
+        """Carry until `stop`."""
+        while not self._stop.wait(self._work()):
+            pass
+
+    def _work(self) -> float:
+        """Carry what waits; the seconds until it is looked for again."""
+        try:
+            while not self._stop.is_set() and self._statistics.carry():
+                pass
+            self._statistics.tidy()
+        except (HubError, SQLAlchemyError) as error:  # as of a database that is away
+            if self._failing != str(error):
+                self._failed(error)
+            self._failing = str(error)
+            return _AGAIN_S
+        self._failing = None
+        return EVERY_S
