@@ -197,13 +197,15 @@ class Postgres:
 
     @contextmanager
     def beside(self, engine: Engine, tables: Sequence[Table]) -> Iterator[Beside]:
-        """Temporary tables come before those of the schema."""
+        """Temporary tables come before those of the schema, for as long as the connection: nobody else gets it."""
         schema = engine.get_execution_options()["hub_schema"]
         with engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
+            connection.detach()
             for table in tables:
                 connection.exec_driver_sql(
-                    f'CREATE TEMPORARY TABLE {table.name} (LIKE "{schema}".{table.name} INCLUDING ALL) ON COMMIT DROP'
+                    f'CREATE TEMPORARY TABLE {table.name} (LIKE "{schema}".{table.name} INCLUDING ALL)'
                 )
+            connection.commit()
             yield Beside(connection, "pg_temp", schema)
             connection.rollback()
 
