@@ -58,7 +58,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     said = ["the hubs of this run are on SQLite"]
     if databases.POSTGRES:
         said = [
-            "the hubs of this run are on PostgreSQL",
+            f"the hubs of this run are on {databases.which()}",
             f"left out, as on SQLite: {', '.join(sorted(ON_SQLITE_ALONE))}",
         ]
     left_out = "tests/servers are left out; they run by: make test-servers"

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import psycopg
 from sqlalchemy import inspect, make_url, text
 from sqlalchemy.engine import URL
 
@@ -33,6 +34,14 @@ def server() -> URL:
     started = PostgresServer().start()
     os.environ["HUB_TEST_POSTGRES"] = started.url.render_as_string(hide_password=False)  # for processes of the tests
     return started.url
+
+
+def which() -> str:
+    """Which PostgreSQL the hubs of this run are on, and how it orders text."""
+    with psycopg.connect(server().render_as_string(hide_password=False)) as connection:
+        [version] = connection.execute("SHOW server_version").fetchone() or ("",)
+        [bytewise] = connection.execute("SELECT 'B' < 'a'").fetchone() or (True,)
+    return f"PostgreSQL {version}, text ordered by {'its bytes' if bytewise else 'the words of a language'}"
 
 
 def url(folder: Path, *, postgres: bool = POSTGRES) -> str:

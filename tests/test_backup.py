@@ -622,8 +622,8 @@ def test_a_backup_is_read_from_one_snapshot(home: Town, tmp_path: Path, monkeypa
     """What is appended after the log's rows were read is in none of the other tables either."""
     rows_of = taking._rows
 
-    def slow(connection: Any, table: Any) -> Iterator[Any]:
-        yield from rows_of(connection, table)
+    def slow(connection: Any, table: Any, *positions: Any) -> Iterator[Any]:
+        yield from rows_of(connection, table, *positions)
         if table is recorder.log:
             home.hub.intake.take(
                 [Event(source=SOURCE, id="late", kind="safety.answered", ref="u-8", data={"status": "safe"})]

@@ -1,31 +1,26 @@
 """Looking back: what was answered, why, why not, and whether the log proves itself.
 
 Replay asks the one path of `disclosure` at a past position and time; it is itself a look and appends
-`view.audited`. `explain` asks the rules the same questions one by one. `verify` derives everything again
-from the log and compares.
+`view.audited`. `explain` asks the rules the same questions one by one. `verify` is `hub.verifying`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, MetaData, Table, exists, func, or_, select
+from sqlalchemy import Connection
 
 from hub.answer import FIGURE_FORMAT, Answer, Query, answer_hash, query_text
 from hub.canonical import plain, text, timestamp
 from hub.commits import Commits
 from hub.disclosure import Disclosure
-from hub.errors import Busy, PayloadError, Tampered
+from hub.errors import PayloadError, Tampered
 from hub.events import EPOCH, Entry, Event, Position
 from hub.intake import HUB
-from hub.log import merkle, recorder, sealing
-from hub.log.database import Beside, dialect
 from hub.log.log import Closed, Log
 from hub.log.recorder import NO_CLAIM, Append, Head
 from hub.obstacles import BLOCKED, Obstacle
@@ -33,12 +28,11 @@ from hub.policy import Emergency, Policy
 from hub.rules import Case, FactRow, Moment, Opening, Reading, override_opening
 from hub.schemas import Kind
 from hub.statistics import Statistics
+from hub.verifying import Verified, entry_kind, verify
 from hub.views import index, uses
-from hub.views.views import DISCLOSED, LAGGING, TABLES, Change, Standing, Views
-from hub.waiting import Waiting
+from hub.views.views import DISCLOSED, Change, Standing, Views
 
 AUDITED = "view.audited"
-INTRODUCED = "kind.introduced"
 
 _AT_ONCE = 200
 
@@ -85,24 +79,6 @@ class Explanation:
 
     shown: bool
     lines: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verified:
-    """What held. erased, ended: entries whose key was destroyed, by erasure or when the time to keep them ended."""
-
-    size: int
-    root: bytes
-    opened: int
-    erased: int
-    ended: int
-    disclosures: int
-    view_rows: int
-
-    @property
-    def closed(self) -> int:
-        """How many entries cannot be read any more."""
-        return self.erased + self.ended
 
 
 class Audit:
@@ -337,41 +313,8 @@ class Audit:
         return explanation
 
     def verify(self, *, views: bool = True) -> Verified:
-        """Derive positions, leaves, root, identities, chunks and views from the log again, and compare.
-
-        Raises Tampered with the first position that does not hold, Busy where keys were destroyed meanwhile.
-        """
-        ended = self._log.keyring.ended()
-        try:
-            return self._verify(views)
-        except Tampered:
-            if self._log.keyring.ended().keys() == ended.keys():
-                raise
-            raise Busy("hub retain destroyed keys meanwhile; verify again") from None
-
-    def _verify(self, views: bool) -> Verified:
-        offers = dialect(self._log.engine)
-        with offers.beside(self._log.engine, [table for table in (*TABLES, *LAGGING) if views]) as beside:
-            offers.check(beside.connection, "log")
-            verifying = _Verifying(self._log, beside)
-            verified = verifying.log()
-            rows = verifying.views() if views else 0
-        self._check_keys()
-        self._log.kept.check(verified.introduced)
-        return Verified(
-            size=verified.tree.size,
-            root=verified.tree.root(),
-            opened=verified.opened,
-            erased=verified.erased,
-            ended=verified.ended,
-            disclosures=verified.disclosures,
-            view_rows=rows,
-        )
-
-    def _check_keys(self) -> None:
-        """Every key that there is can be unwrapped, and what waits can be opened."""
-        self._log.keyring.check()
-        Waiting(self._log).check()
+        """As `hub.verifying`: every entry and, with `views`, every derived row proves itself. Raises Tampered, Busy."""
+        return verify(self._log, views=views)
 
 
 def _emergency(emergency: Emergency, time: datetime) -> dict[str, Any]:
@@ -520,139 +463,6 @@ class _Explaining:
         self._say(english, japanese, obstacle.rule, False)
 
 
-class _Verifying:
-    """One pass over a log, beside empty copies of its views."""
-
-    def __init__(self, log: Log, beside: Beside) -> None:
-        self._log, self._beside, self._connection = log, beside, beside.connection
-        self.tree = merkle.Frontier()
-        self.opened = self.erased = self.ended = self.disclosures = 0
-        self._identities = self._chunks = 0
-        self._erased: set[int] = set()
-        self.introduced: dict[str, str] = {}
-
-    def log(self) -> _Verifying:
-        """Positions, times, leaves, root, identities, payloads and chunks."""
-        closed: list[Closed] = []
-        last = 0
-        for row in self._log.rows(self._connection):
-            if row.position != self.tree.size + 1:
-                raise Tampered("the entry before it is missing", position=row.position)
-            self._leaf(row)
-            if row.recorded_us < last:
-                raise Tampered("it was recorded before the one before it", position=row.position)
-            last = row.recorded_us
-            entry = self._log.open(row)
-            if isinstance(entry, Closed):
-                closed.append(entry)
-            else:
-                self._entry(row, entry)
-            if entry_kind(entry) == "person.erased":
-                self._erased.add(row.subject)
-        self._closed(closed)
-        if self._connection.scalar(select(func.count()).select_from(recorder.chunk)) != self._chunks:
-            raise Tampered("there are pieces that belong to no disclosure")
-        self._head(last)
-        self._identity()
-        return self
-
-    def _leaf(self, row: Any) -> None:
-        try:
-            hashed = merkle.leaf(
-                position=row.position,
-                recorded_us=row.recorded_us,
-                subject=row.subject,
-                identity=row.identity,
-                identity_version=row.identity_version,
-                claim=row.claim,
-                topic=row.topic,
-                state=row.state,
-                commitment=sealing.parse(row.state).commitment,
-            )
-        except (Tampered, struct.error, TypeError, ValueError, AttributeError):
-            raise Tampered("it has not the form of an entry", position=row.position) from None
-        if hashed != row.leaf:
-            raise Tampered("the entry is not the one whose hash was kept", position=row.position)
-        self.tree.extend([hashed])
-        for digest, version in ((row.identity, row.identity_version), (row.claim, 0)):
-            if digest:
-                self._identities += _number(digest, version, row.position)
-
-    def _entry(self, row: Any, entry: Entry) -> None:
-        self.opened += 1
-        if entry.event.kind == INTRODUCED and entry.event.data["schema"] and entry.event.data["schema_sha256"]:
-            self.introduced[entry.event.data["schema"]] = entry.event.data["schema_sha256"]
-        if self._log.identify(entry.event) != row.identity:
-            raise Tampered("the event's identity is not its own", position=row.position)
-        if entry.event.kind == DISCLOSED:
-            self.disclosures += 1
-            try:
-                pieces = self._log.chunks(self._connection, row.position)
-            except (Tampered, OverflowError):
-                raise Tampered("a piece beside it was changed", position=row.position) from None
-            self._chunks += len(pieces)
-            if [hashlib.sha256(piece).digest() for piece in pieces] != entry.event.data["chunks"]:
-                raise Tampered("the persons shown are not those that were written", position=row.position)
-
-    def _closed(self, closed: Iterable[Closed]) -> None:
-        """A payload may be unreadable only where its person was erased or its month's tombstone stands.
-
-        A month's key that is missing without one was found when the entry was opened.
-        """
-        for entry in closed:
-            if entry.reason == "retention ended":
-                self.ended += 1
-                continue
-            if entry.subject not in self._erased:
-                raise Tampered("its key is missing, though nobody erased the person", position=entry.position)
-            self.erased += 1
-
-    def _head(self, last: int) -> None:
-        rows = self._connection.execute(select(recorder.head).order_by(recorder.head.c.id)).all()
-        if not rows:
-            raise Tampered("the log has lost its head")
-        head, *others = rows
-        if others:
-            raise Tampered("the log has more than one head")
-        if (head.position, head.recorded_us) != (self.tree.size, last if self.tree.size else head.recorded_us):
-            raise Tampered("the end of the log is missing, or its head was changed", position=head.position)
-        if head.frontier != self.tree.encode():
-            raise Tampered("the root of the log is not the one that was kept", position=head.position)
-
-    def _identity(self) -> None:
-        found = 0
-        for row in self._connection.execute(select(recorder.identity)):
-            found += _number(row.digest, row.version, row.position)
-        if found != self._identities:
-            raise Tampered("the table of identities does not follow from the log")
-
-    def views(self) -> int:
-        """Every view, derived again beside it, equals what stands; returns the number of rows."""
-        Views(self._log).derive(self._connection)
-        count = 0
-        for table in TABLES:
-            standing = _rows(self._connection, table, self._beside.kept)
-            derived = _rows(self._connection, table, self._beside.copies)
-            if standing != derived:
-                raise Tampered(f"the view {table.name} does not follow from the log; run: hub rebuild")
-            count += standing[0]
-        self._index()
-        return count
-
-    def _index(self) -> None:
-        """The index of disclosures by person: all rows are true, and of a disclosure that it holds none is missing."""
-        schemas = self._beside.kept, self._beside.copies
-        standing, derived = (index.shown.to_metadata(MetaData(), schema=schema) for schema in schemas)
-        same = [mine == other for mine, other in zip(standing.columns, derived.columns, strict=True)]
-        held = or_(
-            derived.c.position <= index.whole(self._connection), derived.c.position.in_(select(index.ahead.c.position))
-        )
-        strange = select(standing.c.person).where(~exists(select(derived.c.person).where(*same)))
-        missing = select(derived.c.person).where(held, ~exists(select(standing.c.person).where(*same)))
-        if any(self._connection.execute(query.limit(1)).first() for query in (strange, missing)):
-            raise Tampered(f"the view {index.shown.name} does not follow from the log; run: hub rebuild")
-
-
 def _disclosed(entry: Entry) -> dict[str, Any]:
     """One row of the trace. Whom it showed stands in sealed chunks; a replay tells."""
     data = entry.event.data
@@ -670,24 +480,3 @@ def _entry_row(entry: Entry | Closed) -> dict[str, Any]:
     occurred = None if event.occurred_at is None else timestamp(event.occurred_at)
     about = {"person": event.person, "occurred_at": occurred, "exercise": event.exercise}
     return row | {"state": "open", "source": event.source, "id": event.id, **about, "data": plain(event.data)}
-
-
-def entry_kind(entry: Entry | Closed) -> str:
-    """The kind of an entry, opened or not."""
-    return entry.kind if isinstance(entry, Closed) else entry.event.kind
-
-
-def _number(digest: bytes, version: int, position: int) -> int:
-    """A number for one row, so that sets of rows can be compared by their sum."""
-    row = repr((digest, version, position)).encode()
-    return int.from_bytes(hashlib.sha256(row).digest())
-
-
-def _rows(connection: Connection, table: Table, schema: str) -> tuple[int, str]:
-    """The number of rows and a hash over them, in the order of their key."""
-    copy = table.to_metadata(MetaData(), schema=schema)
-    hashed, count = hashlib.sha256(), 0
-    for row in connection.execute(select(copy).order_by(*copy.primary_key.columns)):
-        hashed.update(repr(tuple(row)).encode())
-        count += 1
-    return count, hashed.hexdigest()

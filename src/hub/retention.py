@@ -24,12 +24,11 @@ from hub.log.log import Log
 from hub.policy import City, KindTerms
 from hub.rules import PLACE_HOLDS, reaches_back
 from hub.schemas import Schemas
-from hub.views import persons
+from hub.views import facts, persons
 from hub.views.views import Views
 
 _LONGEST_DAYS = 36_500
 _DEFAULT = "default"
-_FOLDED = "retention"
 _PERSONS_AT_ONCE = 200
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -131,7 +130,7 @@ class Retention:
         with self._log.entries.snapshot() as (connection, _):
             folded = set(connection.scalars(select(recorder.setting.c.name)))
         for kind, month in sorted(ended, key=lambda period: (period[1], period[0])):
-            if _mark(kind, month) not in folded:
+            if facts.mark(kind, month) not in folded:
                 self._fold(kind, month)
 
     def renew(self) -> bool:
@@ -168,7 +167,7 @@ class Retention:
             of_these = {position: us for ordinal in ordinals for position, us in recorded[ordinal].items()}
             with self._log.entries.maintaining() as connection:
                 self._views.facts.lose(connection, terms, ordinals, of_these)  # type: ignore[arg-type]
-        self._log.entries.set(_mark(kind, month), "folded")
+        self._log.entries.set(facts.mark(kind, month), "folded")
 
     def _rows(self, connection: Connection, end: int, kind: str, month: int) -> list[ColumnElement[bool]]:
         """What picks the entries that are sealed under the key of a kind and month."""
@@ -205,18 +204,6 @@ def _needed(city: City, over: datetime, now: datetime) -> bool:
 
 def _name(month: int) -> str:
     return sealing.first_of(month).strftime("%Y-%m")
-
-
-def marked(connection: Connection) -> list[tuple[str, int]]:
-    """The kinds and months that the log's own database says were destroyed: what keys from a backup have to obey."""
-    names = connection.scalars(select(recorder.setting.c.name).where(recorder.setting.c.name.like(f"{_FOLDED}:%")))
-    parts = [name.split(":") for name in names]
-    return [(kind, int(month)) for _, kind, month in parts]
-
-
-def _mark(kind: str, month: int) -> str:
-    """The setting that says that the views were brought along."""
-    return f"{_FOLDED}:{kind}:{month}"
 
 
 def _pieces(ordinals: Iterable[int]) -> Iterator[list[int]]:

@@ -28,7 +28,7 @@ from hub.hub import Hub
 from hub.log import migrations
 from hub.log.clock import SetClock
 from hub.log.database import Place, dialect, open_database, parse_url, place
-from hub.log.postgres import grant
+from hub.log.postgres import fits, grant
 from hub.log.recorder import Recorder
 from hub.scenario import flat_event
 
@@ -395,3 +395,26 @@ def test_log_and_keys_in_one_place_are_refused(url: str) -> None:
     with pytest.raises(Misuse, match="the keys' database is the log's"):
         place(url, url)
     assert place(url).keys != place(url).log
+
+
+def test_a_database_that_keeps_text_otherwise_is_refused(at: Place) -> None:
+    name = "t" + uuid4().hex
+    admin = open_database(at.log, durable=False).execution_options(isolation_level="AUTOCOMMIT")
+    for encoding in ("LATIN1", "SQL_ASCII"):
+        with admin.connect() as connection:
+            connection.execute(
+                text(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0")
+            )
+        engine = open_database(at.log.set(database=name), durable=False)
+        with pytest.raises(Misuse, match=f"keeps text as {encoding}, and the hub needs UTF8"):
+            migrations.upgrade(engine, "log")
+        engine.dispose()
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}"))
+    admin.dispose()
+
+
+def test_a_server_of_before_15_is_refused() -> None:
+    fits(150_000, "UTF8")
+    with pytest.raises(Misuse, match="is PostgreSQL 14, and the hub needs 15 or newer"):
+        fits(140_019, "UTF8")

@@ -40,6 +40,7 @@ from hub.relay.settings import load
 from hub.scenario import flat_event
 from hub.web.quarantine import translator
 from hub.wire import frame, headers
+from test_command_metrics import asked, free_port
 
 KILLS = int(os.environ.get("HUB_TEST_KILLS", "8"))
 PEOPLE = 20
@@ -344,9 +345,9 @@ def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:
 class Taking:
     """A real `hub ingest-kafka`."""
 
-    def __init__(self, url: str, settings: Path) -> None:
+    def __init__(self, url: str, settings: Path, *options: str) -> None:
         env = {**os.environ, "HUB_DATABASE_URL": url, "HUB_KAFKA": str(settings)}
-        command = [sys.executable, "-c", COMMAND, "ingest-kafka", "--json"]
+        command = [sys.executable, "-c", COMMAND, "ingest-kafka", "--json", *options]
         self.popen = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
         self.said: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -452,6 +453,28 @@ def test_two_in_one_group_share_what_comes(stood: Stood, door: Door) -> None:
     assert both[1].end() == 0
     ids = stood.ids()
     assert len(ids) == len(set(ids)) == number
+
+
+def test_figures_of_what_comes(stood: Stood, door: Door) -> None:
+    for number in range(30):
+        door.event(answer(f"s{number}", "hanako-9"), partition=number % 4)
+    door.send(b"{", STRUCTURED)
+    door.flush()
+    port = free_port()
+    taking = Taking(stood.url, door.settings, "--metrics-port", str(port))
+    wait_for("all is taken", lambda: stood.position >= stood.begun + 30)
+    figures: dict[str, float] = {}
+
+    def refused() -> bool:
+        figures.update(asked(port))
+        return figures['hub_ingest_events_total{status="refused"}'] == 1
+
+    wait_for("what is refused is counted", refused)
+    assert figures['hub_ingest_events_total{status="accepted"}'] == 30
+    assert (figures["hub_ingest_shares"], figures["hub_ingest_failures_total"]) == (4, 0)
+    wait_for("nothing is left", lambda: asked(port)["hub_ingest_lag_records"] == 0)
+    assert not any("hanako" in name for name in figures)
+    assert taking.end() == 0
 
 
 def test_the_broker_away_for_a_while(stood: Stood, door: Door) -> None:

@@ -1,6 +1,6 @@
 """Backups: the log and what stands beside it in one folder, its keys in another, from a hub that goes on running.
 
-    hub -> one reading snapshot at position d -> rows, hashed -> manifest with the Merkle root -> folder
+    hub -> pages of the log -> one short snapshot at position d -> manifest with the Merkle root -> folder
     folder -> manifest and hashes -> tables that are empty -> erasures again -> views rebuilt -> audit -> hub
 
 One format for every database, so that a backup of SQLite is restored into PostgreSQL and back. A backup of the log

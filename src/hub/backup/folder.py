@@ -63,6 +63,36 @@ class Manifest:
         return int(self.files[f"{table}.rows"]["rows"])
 
 
+class Writing:
+    """The file of one table."""
+
+    def __init__(self, file: BinaryIO, head: bytes) -> None:
+        self._file, self._hashed = file, hashlib.sha256()
+        self._rows = self._bytes = 0
+        self._waiting = bytearray(_MAGIC + _LENGTH.pack(len(head)) + head)
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Write rows behind those that are there."""
+        for row in rows:
+            encoded = encode(row)
+            self._waiting += _LENGTH.pack(len(encoded)) + encoded
+            self._rows += 1
+            if len(self._waiting) >= _BUFFER:
+                self._write()
+
+    def end(self) -> dict[str, Any]:
+        """See that all of it is on the disk; what the manifest says of it."""
+        self._write()
+        _sync(self._file)
+        return {"rows": self._rows, "bytes": self._bytes, "sha256": self._hashed.hexdigest()}
+
+    def _write(self) -> None:
+        self._file.write(self._waiting)
+        self._hashed.update(self._waiting)
+        self._bytes += len(self._waiting)
+        self._waiting = bytearray()
+
+
 class Making:
     """A backup that is being made. Nothing of it counts before `finish`."""
 
@@ -70,31 +100,14 @@ class Making:
         self._folder = folder
         self.files: dict[str, dict[str, Any]] = {}
 
-    def write(self, table: str, columns: Iterable[str], rows: Iterable[Row]) -> int:
-        """Write the rows of a table; returns how many."""
+    @contextmanager
+    def writing(self, table: str, columns: Iterable[str]) -> Iterator[Writing]:
+        """The file of a table, as long as rows come; it counts once the block has ended well."""
         name = f"{table}.rows"
-        hashed, count, size = hashlib.sha256(), 0, 0
         with _create(self._folder / name) as file:
-
-            def put(data: bytes) -> None:
-                nonlocal size
-                file.write(data)
-                hashed.update(data)
-                size += len(data)
-
-            head = text({"table": table, "columns": list(columns)}).encode()
-            waiting = bytearray(_MAGIC + _LENGTH.pack(len(head)) + head)
-            for row in rows:
-                encoded = encode(row)
-                waiting += _LENGTH.pack(len(encoded)) + encoded
-                count += 1
-                if len(waiting) >= _BUFFER:
-                    put(bytes(waiting))
-                    waiting.clear()
-            put(bytes(waiting))
-            _sync(file)
-        self.files[name] = {"rows": count, "bytes": size, "sha256": hashed.hexdigest()}
-        return count
+            writing = Writing(file, text({"table": table, "columns": list(columns)}).encode())
+            yield writing
+            self.files[name] = writing.end()
 
     def finish(self, said: Mapping[str, Any], mac_key: bytes) -> Manifest:
         """Write the manifest, the last file: from now on the backup can be told from a part of one."""

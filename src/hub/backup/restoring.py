@@ -20,8 +20,6 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 
-from hub import retention
-from hub.audit import Verified
 from hub.backup import tables
 from hub.backup.databases import Databases, writing
 from hub.backup.folder import Manifest, Row, check_files, read_manifest, read_rows
@@ -39,6 +37,8 @@ from hub.log.log import RESTORING, Log
 from hub.log.sealing import CITY, Keyring
 from hub.plugins import Plugins
 from hub.schemas import packaged
+from hub.verifying import Verified
+from hub.views import facts
 from hub.views.views import Views
 
 _ERASED = "person.erased"
@@ -317,7 +317,7 @@ def _settle(log: Log, *, erase_missing: bool) -> tuple[int, int]:
         erased = set(
             connection.scalars(select(recorder.log.c.subject).where(recorder.log.c.topic.like(f"{_ERASED}.%")))
         )
-        marked = retention.marked(connection)
+        marked = facts.marked(connection)
         needed = _months(connection)
         items: set[str] = set()
         for name in ("waiting", "parked"):

@@ -23,6 +23,9 @@ KEPT = {
     "kept_schema": "schemas that connectors brought: what was written by them is read by them",
 }
 
+APPEND_ONLY = frozenset({"log", "chunk"})
+"""Of these no row that stands at a position ever changes, so that they need not be read at one moment."""
+
 LEFT_OUT = {
     "identity": "follows from the log, row for row, and is written anew",
     "head": "follows from the log",

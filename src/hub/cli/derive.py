@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.opening import Database, Json, counted, kept_up, note, one_of, opened, print_json, say
+from hub.cli.opening import Database, Json, MetricsPort, counted, kept_up, note, one_of, opened, print_json, say
 from hub.cli.relay import broker_of, until_signal
 
 if TYPE_CHECKING:
+    from hub.cli.metrics import DeriveFigures
     from hub.derived.index import Lag
     from hub.relay.derive import Derived
 
@@ -22,15 +24,18 @@ def derive(
         bool, typer.Option("--kafka", help="As a member of a group over the topic hub.events; run several.")
     ] = False,
     status: Annotated[bool, typer.Option("--status", help="How far they are behind.")] = False,
+    metrics_port: MetricsPort = None,
     as_json: Json = False,
 ) -> None:
     """Fold the heavier derived views (who was shown to whom) and carry shares of statistics that somebody asked for,
     until SIGTERM or Ctrl+C. hub serve folds too."""
+    from hub.cli.metrics import DeriveFigures
     from hub.derived.follower import Follower
     from hub.statistics.carrier import Carrier
 
     one_of(once=once, kafka=kafka, status=status)
-    with opened(database) as hub, kept_up(hub):
+    one_of(once=once, status=status, metrics_port=metrics_port is not None)
+    with opened(database) as hub, kept_up(hub), ExitStack() as shown:
         if status:
             lag, shares = hub.index.lag(), hub.statistics.waiting()
             if as_json:
@@ -45,7 +50,8 @@ def derive(
             if as_json:
                 print_json(_lag_row(hub.index.lag()))
             return
-        carrier = Carrier(hub.statistics, partial(_failed, as_json))
+        figures = shown.enter_context(DeriveFigures(lambda: hub.index.lag().waiting).shown(metrics_port))
+        carrier = Carrier(hub.statistics, partial(_failed, as_json, figures))
         if kafka:
             from hub.relay.derive import Member
 
@@ -54,11 +60,11 @@ def derive(
             note(f"Deriving from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
             carrier.start()
             try:
-                Member(hub.index, broker).run(stop, _Telling(as_json))
+                Member(hub.index, broker).run(stop, _Telling(as_json, figures))
             finally:
                 carrier.stop()
             return
-        follower = Follower(hub.log, hub.index, partial(_failed, as_json))
+        follower = Follower(hub.log, hub.index, partial(_failed, as_json, figures))
         stop = until_signal()
         follower.start()
         carrier.start()
@@ -77,9 +83,10 @@ def _lag_in_words(lag: Lag) -> str:
     return f"{waiting}; the log ends at {lag.end}"
 
 
-def _failed(as_json: bool, error: Exception) -> None:
+def _failed(as_json: bool, figures: DeriveFigures, error: Exception) -> None:
     from hub.errors import HubError
 
+    figures.failed()
     said = str(error) if isinstance(error, HubError) else f"the hub's database failed ({type(error).__name__})"
     note(f"{said}; it is tried again", as_json=as_json)
 
@@ -87,11 +94,12 @@ def _failed(as_json: bool, error: Exception) -> None:
 class _Telling:
     """Says what fails, once while it fails."""
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, as_json: bool, figures: DeriveFigures) -> None:
+        self._as_json, self._figures = as_json, figures
         self._failing: str | None = None
 
     def __call__(self, derived: Derived) -> None:
+        self._figures(derived)
         if derived.error is not None and derived.error != self._failing:
             note(f"{derived.error}; it is tried again", as_json=self._as_json)
         elif derived.error is None and self._failing is not None:

@@ -42,6 +42,14 @@ Database = Annotated[
     str | None,
     typer.Option("--database", envvar=DATABASE, metavar="URL", help=f"The database; default {DEFAULT_DATABASE}."),
 ]
+MetricsPort = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="[HOST:]PORT",
+        help="Show metrics (Prometheus) at this port; on 127.0.0.1 without HOST.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Out = Annotated[str, typer.Option("--out", metavar="FILE", help="The file, which its owner alone reads; - for output.")]
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it was at this time, with its offset.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import KAFKA, Database, Json, counted, kept_up, note, one_of, opened, print_json, say
+from hub.cli.opening import KAFKA, Database, Json, MetricsPort, counted, kept_up, note, one_of, opened, print_json, say
 
 if TYPE_CHECKING:
     from hub.hub import Hub
@@ -55,8 +55,9 @@ def relay(
         lines.run(stop, told)
 
 
-def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
+def ingest_kafka(database: Database = None, metrics_port: MetricsPort = None, as_json: Json = False) -> None:
     """Take events from the topic hub.ingest of the broker that HUB_KAFKA names, until SIGTERM or Ctrl+C."""
+    from hub.cli.metrics import IngestFigures
     from hub.errors import Misuse
     from hub.registry import Registry
     from hub.relay.ingest import Ingest
@@ -66,9 +67,17 @@ def ingest_kafka(database: Database = None, as_json: Json = False) -> None:
         if not broker.settings.sources:
             raise Misuse("no source may come by the topic: name them under [ingest.sources] in HUB_KAFKA")
         hub.init()
-        stop = until_signal()
-        note(f"Taking from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
-        Ingest(hub, broker, Registry(hub.log.schemas)).run(stop, _Coming(as_json))
+        ingest, coming = Ingest(hub, broker, Registry(hub.log.schemas)), _Coming(as_json)
+        figures = IngestFigures(shares=lambda: ingest.shares, left=lambda: ingest.left)
+
+        def told(came: Came) -> None:
+            figures(came)
+            coming(came)
+
+        with figures.shown(metrics_port):
+            stop = until_signal()
+            note(f"Taking from {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)
+            ingest.run(stop, told)
 
 
 def broker_of(hub: Hub) -> Broker:

@@ -33,9 +33,10 @@ _OPTIONS = frozenset(
 
 
 class Beside(NamedTuple):
-    """A reading snapshot beside empty copies of tables: the schema of the copies, and that of the tables themselves.
+    """A connection beside empty copies of tables: the schema of the copies, and that of the tables themselves.
 
-    A name without a schema means the copy where there is one, else the table itself.
+    Each of its transactions sees one snapshot; the copies outlast them. A name without a schema means the copy where
+    there is one, else the table itself.
     """
 
     connection: Connection
@@ -88,7 +89,7 @@ class Dialect(Protocol):
         """The rows of `table` whose `key` is one of `wanted`."""
 
     def beside(self, engine: Engine, tables: Sequence[Table]) -> AbstractContextManager[Beside]:
-        """A reading snapshot beside empty copies of `tables`, which go with it."""
+        """A connection of its own beside empty copies of `tables`, which go with it."""
 
     def check(self, connection: Connection, role: Role) -> None:
         """The database's own look at its pages and indexes, and ours at the triggers. Raises Tampered."""

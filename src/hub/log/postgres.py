@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
+    event,
     func,
     inspect,
 )
@@ -39,6 +40,9 @@ _LOCK_S = 60
 _CONNECT_S = 10
 _ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 """A server that falls silent is given up within half a minute; it gives up a client that does, as soon."""
+
+OLDEST = 15
+"""The oldest release of PostgreSQL that the hub runs on."""
 
 _POOL = 16
 """Connections of a process to each of the two databases; as many again under load."""
@@ -123,7 +127,7 @@ class Postgres:
             "timezone": "UTC",
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        return create_engine(
+        engine = create_engine(
             url.difference_update_query(["schema"]),
             connect_args={
                 "options": options,
@@ -138,6 +142,8 @@ class Postgres:
             isolation_level="READ COMMITTED",
             execution_options={"hub_schema": schema},
         )
+        event.listen(engine, "connect", _connected, insert=True)  # before SQLAlchemy asks the server anything
+        return engine
 
     def reading(self, engine: Engine) -> Engine:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -191,13 +197,15 @@ class Postgres:
 
     @contextmanager
     def beside(self, engine: Engine, tables: Sequence[Table]) -> Iterator[Beside]:
-        """Temporary tables come before those of the schema."""
+        """Temporary tables come before those of the schema, for as long as the connection: nobody else gets it."""
         schema = engine.get_execution_options()["hub_schema"]
         with engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
+            connection.detach()
             for table in tables:
                 connection.exec_driver_sql(
-                    f'CREATE TEMPORARY TABLE {table.name} (LIKE "{schema}".{table.name} INCLUDING ALL) ON COMMIT DROP'
+                    f'CREATE TEMPORARY TABLE {table.name} (LIKE "{schema}".{table.name} INCLUDING ALL)'
                 )
+            connection.commit()
             yield Beside(connection, "pg_temp", schema)
             connection.rollback()
 
@@ -236,6 +244,27 @@ _TRIGGERS = """
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal AND n.nspname = %s
 """
+
+
+def _connected(raw: psycopg.Connection[Any], _record: object) -> None:
+    try:
+        fits(raw.info.server_version, raw.info.parameter_status("server_encoding") or "")
+    except Misuse:
+        raw.close()
+        raise
+
+
+def fits(version: int, encoding: str) -> None:
+    """Raise Misuse where the hub runs on no such server. version: as libpq says it, 150004 for 15.4."""
+    if version // 10_000 < OLDEST:
+        raise Misuse(
+            f"the database's server is PostgreSQL {version // 10_000}, and the hub needs {OLDEST} or newer: upgrade it"
+        )
+    if encoding != "UTF8":
+        raise Misuse(
+            f"the database keeps text as {encoding}, and the hub needs UTF8: "
+            "make it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def schema_of(url: URL) -> str:

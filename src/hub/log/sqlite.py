@@ -185,6 +185,7 @@ class Sqlite:
                 for table in tables:
                     for statement in _creating(table):
                         connection.exec_driver_sql(statement)
+                connection.commit()
                 yield Beside(connection, "main", "hub")
                 connection.rollback()
         finally:

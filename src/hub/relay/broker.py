@@ -336,11 +336,14 @@ class Consumer:
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
+        self._next: dict[Any, int] = {}
+        """Behind what was handed out, by partition."""
 
     def poll(self, wait_s: float) -> list[Record]:
         """What came, in the order of each partition; empty where nothing did. Raises Unavailable or Misuse."""
         with told():
             found = self._client.poll(timeout_ms=int(wait_s * 1000))
+        self._next |= {at: records[-1].offset + 1 for at, records in found.items() if records}
         return [
             Record(
                 topic=one.topic,
@@ -353,6 +356,12 @@ class Consumer:
             for records in found.values()
             for one in records
         ]
+
+    def standing(self) -> tuple[int, int]:
+        """How many partitions this member has, and how many of their records were not handed out, as last heard."""
+        mine = self._client.assignment()
+        self._next = {at: offset for at, offset in self._next.items() if at in mine}
+        return len(mine), sum(max(0, (self._client.highwater(at) or 0) - n) for at, n in self._next.items())
 
     def done(self, records: Sequence[Record]) -> bool:
         """Have the group go on behind these; False where it gave the partitions to another member meanwhile."""

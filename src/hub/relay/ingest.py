@@ -79,6 +79,8 @@ class Ingest:
         self._sources = broker.settings.sources
         self._authority = Authority(self._sources, lambda act: False)
         self._refused = broker.refused()
+        self.shares = self.left = 0
+        """How many partitions it has, and how many of their records it has not read; for whoever watches."""
 
     def run(self, stop: threading.Event, told: Told) -> None:
         """Take what comes until `stop`. Raises Tampered."""
@@ -91,7 +93,9 @@ class Ingest:
                     consumer = self._broker.consumer(self._broker.ingest(), self._broker.named(GROUP), at_once=AT_ONCE)
                     with closing(consumer):
                         while not stop.is_set():
-                            self._take(consumer.poll(_WAIT_S), consumer, sender, stop, told)
+                            records = consumer.poll(_WAIT_S)
+                            self.shares, self.left = consumer.standing()
+                            self._take(records, consumer, sender, stop, told)
                             failures = 0
                 except Tampered:
                     raise
@@ -99,6 +103,7 @@ class Ingest:
                     return
                 except Exception as failure:  # as of a broker that is away: what was not ticked off comes again
                     failures += 1
+                    self.shares = 0
                     wait_s = backoff_s(failures)
                     told(Came(counts={}, error=reason_of(failure), wait_s=wait_s))
                     stop.wait(wait_s)

@@ -33,7 +33,7 @@ from hub.canonical import dumps
 from hub.events import EPOCH, Entry, Position, micros
 from hub.log.database import insert_many
 from hub.log.log import Closed, Log
-from hub.log.recorder import Number, metadata
+from hub.log.recorder import Number, metadata, setting
 from hub.policy import KindTerms
 from hub.rules import LOST, FactRow
 from hub.schemas import ENDS
@@ -64,6 +64,9 @@ retraction = Table(
     Column("position", Number, nullable=False),
     sqlite_with_rowid=False,
 )
+
+FOLDED = "retention"
+"""With what the settings begin that say which destroyed months' rows were brought along."""
 
 _COLUMNS = tuple(fact.columns.keys())
 
@@ -264,3 +267,15 @@ def delete_person(connection: Connection, ordinal: int) -> None:
     """Drop every row of an erased person."""
     connection.execute(delete(fact).where(fact.c.person == ordinal))
     connection.execute(delete(retraction).where(retraction.c.person == ordinal))
+
+
+def marked(connection: Connection) -> list[tuple[str, int]]:
+    """The kinds and months that the log's own database says were destroyed: what keys from a backup have to obey."""
+    names = connection.scalars(select(setting.c.name).where(setting.c.name.like(f"{FOLDED}:%")))
+    parts = [name.split(":") for name in names]
+    return [(kind, int(month)) for _, kind, month in parts]
+
+
+def mark(kind: str, month: int) -> str:
+    """The setting that says that the views were brought along."""
+    return f"{FOLDED}:{kind}:{month}"

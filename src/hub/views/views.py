@@ -239,9 +239,7 @@ class Views:
 
     def derive(self, connection: Connection) -> int:
         """Fold the whole log into tables that are empty; returns the number of entries."""
-        blank = Views(self.log)
-        blank._position = 0
-        change = Change(blank, connection, 0, City(), live=False)
+        change = self.deriving(connection)
         count = 0
         for row in self.log.rows(connection):
             change.take(self.log.open(row), row.identity)
@@ -250,6 +248,12 @@ class Views:
                 change.flush()
         change.flush()
         return count
+
+    def deriving(self, connection: Connection) -> Change:
+        """What folds a log from its beginning into tables that are empty, through one connection."""
+        blank = Views(self.log)
+        blank._position = 0
+        return Change(blank, connection, 0, City(), live=False)
 
     def _catch_up(self, connection: Connection, end: int) -> None:
         """Bring what is in memory to the end of the log as this snapshot sees it."""
