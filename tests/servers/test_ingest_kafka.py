@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from typing import Any
 import fastavro
 import pytest
 from confluent_kafka import Message, Producer
+from kafka import KafkaProducer
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 import brokers
 from brokers import Broker, everything, header
@@ -226,6 +229,50 @@ def test_what_is_hostile_is_refused_with_a_reason_and_stops_nothing(home: Town, 
     kept = home.hub.quarantine.items(limit=100)
     assert {item.via for item in kept} == {VIA}
     assert len(kept) >= 10
+
+
+UNREADABLE = "is no record of Kafka that can be read: a header's name that is not UTF-8, or bytes in no order"
+
+
+def no_name(record: bytearray) -> bytearray:
+    """A header whose name is not UTF-8: seven bytes, as `no text`."""
+    return record.replace(b"no text", b"\xff" * 7)
+
+
+def no_attributes(record: bytearray) -> bytearray:
+    """Attributes that go on behind their one byte."""
+    record[2] = 0x81
+    return record
+
+
+def no_offset(record: bytearray) -> bytearray:
+    """A record that says it is 32 further on: who believes it passes over what others sent."""
+    record[4] = 64
+    return record
+
+
+def test_a_record_that_no_client_writes_is_refused_and_stops_nothing(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker looks at no name of a header, and at neither attributes nor offset of a record."""
+    written = DefaultRecordBatchBuilder.write_header
+    for number, bend in enumerate([no_name, no_attributes, no_offset]):
+
+        def bent(batch: Any, packed: bool, bend: Callable[[bytearray], bytearray] = bend) -> None:
+            begin = batch.HEADER_STRUCT.size
+            batch._buffer[begin:] = bend(batch._buffer[begin:])
+            written(batch, packed)
+
+        with monkeypatch.context() as patched, closing(door.at.client(KafkaProducer, retries=0)) as producer:
+            patched.setattr(DefaultRecordBatchBuilder, "write_header", bent)
+            said = [*STRUCTURED, ("no text", b"")]
+            value = json.dumps(answer("x")).encode()
+            producer.send(f"{door.prefix}hub.ingest", value, headers=said, partition=0).get(timeout=60)
+        door.event(answer(f"s{number}"), partition=0)
+        door.flush()
+    assert ingest(home, door, 6) == {"refused": 3, "accepted": 3}
+    assert [entry.event.id for entry in entries(home)] == ["s0", "s1", "s2"]
+    assert door.reasons() == [(offset, "", UNREADABLE) for offset in (0, 2, 4)]
 
 
 def refused_of(error: str, path: str, **changed: Any) -> tuple[dict[str, Any], str, str]:

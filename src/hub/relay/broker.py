@@ -22,6 +22,7 @@ from kafka.partitioner.default import DefaultPartitioner, murmur2
 from kafka.structs import OffsetAndMetadata
 
 from hub.errors import Busy, HubError, Misuse, Unavailable
+from hub.relay import batches
 from hub.relay.settings import Kafka
 
 EVENTS, VIEWS, INGEST, REFUSED = "hub.events", "hub.view.", "hub.ingest", "hub.ingest.refused"
@@ -73,6 +74,7 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 logging.getLogger("kafka").propagate = False
+batches.install()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +109,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One message that came."""
+    """One message that came. readable: False where nothing but its place is known."""
 
     topic: str
     partition: int
@@ -115,6 +117,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = field(repr=False)
+    readable: bool = True
 
 
 class Broker:
@@ -349,6 +352,7 @@ class Consumer:
                 key=one.key,
                 value=one.value,
                 headers=one.headers,
+                readable=one.headers is not batches.UNREADABLE,
             )
             for records in found.values()
             for one in records
