@@ -144,7 +144,10 @@ def test_with_positions_from_a_sequence_the_same_reader_would_miss_some(engine: 
         "TRUNCATE log",
         "UPDATE identity SET position = 1",
         "DELETE FROM identity",
-        "TRUNCATE identity, chunk",
+        "TRUNCATE identity",
+        "UPDATE chunk SET state = 'other'",
+        "DELETE FROM chunk",
+        "TRUNCATE chunk",
         "UPDATE head SET position = position - 1",
         "UPDATE head SET id = 2",
         "DELETE FROM head",
@@ -161,6 +164,18 @@ def test_the_owner_itself_cannot_change_what_is_recorded(engine: Engine, stateme
     recorder.insert_events(events)
     with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
         connection.execute(text(statement))
+
+
+def test_what_was_taken_out_cannot_be_put_back_otherwise(engine: Engine) -> None:
+    recorder = Recorder(engine, SetClock(NOON))
+    events = [StoredEvent(originator_id=uuid4(), originator_version=1, topic="topic", state=b"x") for _ in range(3)]
+    recorder.insert_events(events)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("DELETE FROM log WHERE position = 2"))
+    columns = "recorded_us, subject, identity, identity_version, claim, topic, 'other', leaf"
+    with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO log SELECT 2, {columns} FROM log WHERE position = 1"))
 
 
 def role(engine: Engine, name: str) -> URL:
@@ -210,6 +225,32 @@ def test_the_appending_role_serves_and_may_not_touch_what_is_recorded(roles: dic
         with pytest.raises(HubError, match=r"may not|damaged"), hub.log.entries.engine.begin() as connection:
             connection.execute(text(statement))
     hub.close()
+
+
+def rights(url: str) -> dict[str, set[str]]:
+    """What a role may do besides looking, by table of the log and of the keys."""
+    query = text(
+        "SELECT c.relname AS at, p.may FROM pg_class c, unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p(may) "
+        "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND has_table_privilege(c.oid, may)"
+    )
+    found: dict[str, set[str]] = {}
+    for which, at in migrations.databases(place(url)):
+        engine = open_database(at, which)
+        with engine.begin() as connection:
+            assert connection.scalar(text("SELECT current_schema()")) == at.query["schema"]
+            for row in connection.execute(query):
+                found.setdefault(row.at, set()).add(row.may)
+        engine.dispose()
+    return found
+
+
+def test_each_role_may_what_it_needs_and_no_more(roles: dict[str, str]) -> None:
+    assert rights(roles["read"]) == {}
+    may = rights(roles["append"])
+    narrow = {"log": {"INSERT"}, "identity": {"INSERT"}, "chunk": {"INSERT"}, "head": {"UPDATE"}}
+    assert {table: may.pop(table) for table in narrow} == narrow
+    assert {frozenset(of) for of in may.values()} == {frozenset({"INSERT", "UPDATE", "DELETE"})}
+    assert "alembic_version" not in may
 
 
 def test_the_appending_role_can_let_a_fact_wait(roles: dict[str, str], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,11 +33,13 @@ from brokers import Broker, everything, header
 from conftest import Town
 from doors import cloudevent
 from hub.cli.opening import Opening
-from hub.events import Entry
+from hub.events import Entry, Event
 from hub.hub import Hub
+from hub.intake import Result
 from hub.log.clock import WatchedClock
 from hub.registry import Registry
 from hub.relay import broker as kafka
+from hub.relay import ingest as ingesting
 from hub.relay.ingest import VIA, Came, Ingest
 from hub.relay.settings import load
 from hub.scenario import flat_event
@@ -117,8 +119,8 @@ def home(town: Town) -> Town:
     return town
 
 
-def ingest(town: Town, door: Door, count: int | None = None) -> Counter[str]:
-    """Take what was sent, until each of it became something; how many of each."""
+def ingest(town: Town, door: Door, count: int | None = None, parts: list[int] | None = None) -> Counter[str]:
+    """Take what was sent, until each of it became something; how many of each. parts: told how many at once."""
     door.flush()
     counts: Counter[str] = Counter()
     stop, wanted = threading.Event(), door.sent if count is None else count
@@ -126,6 +128,8 @@ def ingest(town: Town, door: Door, count: int | None = None) -> Counter[str]:
     def told(came: Came) -> None:
         assert came.error is None, came.error
         counts.update(came.counts)
+        if parts is not None:
+            parts.append(sum(came.counts.values()))
         if counts.total() >= wanted:
             stop.set()
 
@@ -231,6 +235,18 @@ def test_what_is_hostile_is_refused_with_a_reason_and_stops_nothing(home: Town, 
     assert len(kept) >= 10
 
 
+@pytest.mark.parametrize(("most", "wanted"), [(4 * 1024 * 1024, [6]), (3_000, [3, 3])])
+def test_what_is_large_is_read_a_part_at_a_time(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch, most: int, wanted: list[int]
+) -> None:
+    monkeypatch.setattr(ingesting, "AT_ONCE_BYTES", most)
+    for number in range(6):
+        door.event({**answer(f"s{number}"), "padding": "x" * 1_000}, b"k", 0)
+    parts = list[int]()
+    assert ingest(home, door, parts=parts) == {"accepted": 6}
+    assert parts == wanted
+
+
 UNREADABLE = "is no record of Kafka that can be read: a header's name that is not UTF-8, or bytes in no order"
 
 
@@ -282,6 +298,7 @@ def refused_of(error: str, path: str, **changed: Any) -> tuple[dict[str, Any], s
 NOT_THEIRS = "is not for this caller to append"
 FOREIGN = [
     refused_of(NOT_THEIRS, "", source="careyell"),
+    refused_of(NOT_THEIRS, "", source="careyell", type="fact.retracted", data={"event": "e"}),
     refused_of(NOT_THEIRS, "", source="hub"),
     refused_of(NOT_THEIRS, "", source="api"),
     refused_of(NOT_THEIRS, "", source="*"),
@@ -337,11 +354,14 @@ def test_a_refusal_tells_no_value_and_the_quarantine_plays_it_again(home: Town, 
     said = attributes("late", "jiro")
     door.send(frame(registry.id_of("safety.answered.1"), body), said, b"k")
     door.event({**answer("n", "hanako"), "data": {"status": "secretly fine"}}, b"k")
-    assert ingest(home, door) == {"refused": 2}
+    door.event({**answer("u", "hanako"), "type": "hanako.called"}, b"k")
+    assert ingest(home, door) == {"refused": 3}
+    kinds = []
     for message in door.refused():
         whole = repr((message.value(), message.headers()))
         assert not any(word in whole for word in ("hanako", "jiro", "secretly", "late"))
-        assert json.loads(message.value() or b"")["kind"] == "safety.answered"
+        kinds.append(json.loads(message.value() or b"")["kind"])
+    assert kinds == ["safety.answered", "safety.answered", None]
     home.tell("person.enrolled", person="jiro", areas=["07202"])
     [item] = [item for item in home.hub.quarantine.items() if item.reason == "no such person is enrolled"]
     [result] = home.hub.quarantine.replay(item.item, translator(home.hub.plugins))
@@ -357,6 +377,24 @@ def test_what_is_urgent_goes_first_and_a_key_keeps_its_order(home: Town, door: D
     door.event(cloudevent("location.reported", "after", "hanako", source="myhazard", **place), b"hanako", 0)
     assert ingest(home, door) == {"accepted": 6}
     assert [entry.event.id for entry in entries(home)] == ["before", "urgent", "p0", "p1", "p2", "after"]
+
+
+def test_a_fault_of_the_hub_refuses_one_event_and_none_beside_it(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = home.hub.intake.take
+
+    def fails(events: Sequence[Event]) -> list[Result]:
+        if any(event.id == "s1" for event in events):
+            raise RuntimeError("hanako")
+        return take(events)
+
+    monkeypatch.setattr(home.hub.intake, "take", fails)
+    for number in range(3):
+        door.event(answer(f"s{number}"), b"k")
+    assert ingest(home, door) == {"accepted": 2, "refused": 1}
+    assert [entry.event.id for entry in entries(home)] == ["s0", "s2"]
+    assert door.reasons() == [(1, "", "the hub failed (RuntimeError); tell its makers")]
 
 
 def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import fastavro
 import pytest
 from confluent_kafka import Message
 from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.partitioner.default import murmur2
 from sqlalchemy import select
 
 import brokers
@@ -219,13 +220,14 @@ def test_both_clients_read_what_the_log_holds_byte_for_byte(lively: Town, broker
         kind = row.topic.rpartition(".")[0]
         trace = kind in ("view.disclosed", "view.refused", "view.audited")
         assert key == (str(row.position) if trace else str(row.subject)).encode()
+        recorded_at = datetime.fromisoformat(headers.pop("ce_time").decode())
+        assert recorded_at == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.recorded_us)
         assert headers == {
             "ce_specversion": b"1.0",
             "ce_id": name_of(row.identity, row.identity_version).encode(),
             "ce_source": b"hub",
             "ce_type": kind.encode(),
             "ce_subject": key,
-            "ce_time": headers["ce_time"],
             "ce_position": str(row.position).encode(),
             "content-type": b"application/avro",
         }
@@ -262,6 +264,7 @@ def test_what_is_about_one_person_stays_in_one_partition_in_order(
     for message in everything(broker.bootstrap, f"{prefix}hub.events"):
         key, position = message.key() or b"", int(header(message, "ce_position"))
         assert partitions.setdefault(key, message.partition() or 0) == (message.partition() or 0)
+        assert message.partition() == (murmur2(key) & 0x7FFFFFFF) % 4, "every other client looks there for the key"
         assert position > last.get(key, 0)
         last[key] = position
     assert len(set(partitions.values())) == 4

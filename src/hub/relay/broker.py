@@ -69,7 +69,10 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (kafka.MessageSizeTooLargeError, "the broker refuses the size of a message; see max.message.bytes of its topic"),
     (kafka.UnsupportedVersionError, "the broker is too old; it has to be Apache Kafka 2.1 or newer"),
     (ssl.SSLError, "TLS with the broker fails; see ca_file in HUB_KAFKA"),
-    (kafka.KafkaTimeoutError, "the broker does not answer in time"),
+    (
+        kafka.KafkaTimeoutError,
+        "the broker does not answer in time; does it run, and are bootstrap and security in HUB_KAFKA right?",
+    ),
 )
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())
@@ -401,10 +404,11 @@ def told() -> Iterator[None]:
         raise _Moved("the group has given the partitions to another member") from None
     except (kafka.KafkaError, ssl.SSLError) as error:
         words = next((words for kind, words in _WORDS if isinstance(error, kind)), None)
-        said = words or f"the broker cannot do it ({type(error).__name__})"
+        said = words or f"the broker cannot do it ({type(error).__name__}); its own log says more"
         raise (Misuse(said) if isinstance(error, _OPERATORS) else Unavailable(said)) from None
     except OSError as error:
-        raise Unavailable(f"the broker cannot be reached ({error.strerror or type(error).__name__})") from None
+        why = error.strerror or type(error).__name__
+        raise Unavailable(f"the broker cannot be reached ({why}); see bootstrap in HUB_KAFKA") from None
 
 
 def _made(kind: Callable[..., Any], *topics: str, **how: Any) -> Any:
