@@ -356,6 +356,15 @@ def test_a_role_that_the_server_does_not_have_is_told(
     assert (at.log.password or "?") not in said.err
 
 
+@pytest.mark.parametrize("name", ['hub" WITH GRANT OPTION; --', "ハブ", ""])
+def test_what_is_no_name_of_a_role_is_refused(
+    at: Place, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HUB_DATABASE_URL", at.log.render_as_string(hide_password=False))
+    said = hub_main("migrate", "--read", name)
+    assert (said.status, "letters, digits and _" in said.err) == (2, True)
+
+
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     named = databases.server().update_query_dict({"schema": f"t{os.getpid()}_at_once"})
     at, failed = place(named.render_as_string(hide_password=False)), []

@@ -28,6 +28,7 @@ import pytest
 from confluent_kafka import Message
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.partitioner.default import murmur2
+from kafka.record.memory_records import MemoryRecords
 from sqlalchemy import select
 
 import brokers
@@ -268,6 +269,21 @@ def test_what_is_about_one_person_stays_in_one_partition_in_order(
         assert position > last.get(key, 0)
         last[key] = position
     assert len(set(partitions.values())) == 4
+
+
+def test_what_the_client_sends_again_is_there_once(writing: Writing, broker: Broker, prefix: str) -> None:
+    """By the number of its producer and of each batch, as the broker has them on its disk."""
+    if not broker.lasting:
+        pytest.skip("the broker of the wheel has no disk")
+    writing.write(100)
+    assert relay_of(writing.hub, broker, prefix, at_once=20).once(lambda sent: None)
+    numbers: dict[str, list[int]] = {}
+    for path in (broker.folder / "data").glob(f"{prefix}hub.events-*/*.log"):
+        for batch in MemoryRecords(path.read_bytes()):
+            assert batch.has_producer_id()
+            numbers.setdefault(path.parent.name, []).append(batch.base_sequence)
+    assert len(numbers) == 4
+    assert all(min(of) == 0 and sorted(set(of)) == of for of in numbers.values())
 
 
 def test_the_broker_away_under_ingest_and_nothing_is_missing(writing: Writing, broker: Broker, prefix: str) -> None:
