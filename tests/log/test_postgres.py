@@ -23,7 +23,7 @@ import databases
 from conftest import Said
 from doors import served
 from hub.backup import take_keys, take_log
-from hub.errors import HubError, Misuse, Tampered
+from hub.errors import Busy, HubError, Misuse, Tampered
 from hub.hub import Hub
 from hub.log import migrations
 from hub.log.clock import SetClock
@@ -88,10 +88,13 @@ def tailed(write: Any, read: Any, last: Any) -> tuple[list[int], list[int]]:
 
 
 def test_a_tailing_reader_misses_nothing_and_finds_no_gap(engine: Engine) -> None:
-    recorder = Recorder(engine, SetClock(NOON))
+    """Each writer as another process would be: what they wait for is the row of the head."""
+    recorder, writers = Recorder(engine, SetClock(NOON)), threading.local()
 
     def write(undone: bool, some: random.Random) -> list[int]:
-        with recorder.appending() as append:
+        if not hasattr(writers, "own"):
+            writers.own = Recorder(engine, SetClock(NOON))
+        with writers.own.appending() as append:
             found = [
                 append.add(topic="topic", state=b"state", identity=uuid4().bytes) for _ in range(some.randint(1, 5))
             ]
@@ -105,6 +108,17 @@ def test_a_tailing_reader_misses_nothing_and_finds_no_gap(engine: Engine) -> Non
     given, seen = tailed(write, read, lambda: recorder.max_notification_id() or 0)
     assert seen == given == list(range(1, len(given) + 1))
     assert len(given) > WRITERS * EACH
+
+
+def test_a_snapshot_stays_as_it_is_and_nothing_is_written_in_it(engine: Engine) -> None:
+    recorder = Recorder(engine, SetClock(NOON))
+    event = StoredEvent(originator_id=uuid4(), originator_version=1, topic="topic", state=b"x")
+    with recorder.snapshot() as (connection, end):
+        Recorder(engine, SetClock(NOON)).insert_events([event])
+        assert recorder.end(connection) == end
+        with pytest.raises(Busy, match="read-only"):
+            connection.execute(text("UPDATE head SET position = position"))
+    assert recorder.max_notification_id() == 1
 
 
 def test_with_positions_from_a_sequence_the_same_reader_would_miss_some(engine: Engine) -> None:

@@ -463,12 +463,17 @@ def test_a_topic_that_would_lose_what_it_has_to_keep_is_refused(writing: Writing
     admin.create_topics({f"{prefix}hub.ingest": {"configs": {"max.message.bytes": "30000000"}}})
     short = {"cleanup.policy": "compact,delete", "retention.ms": "3600000", "delete.retention.ms": "86400000"}
     admin.create_topics({f"{prefix}hub.view.other": {"configs": short}})
+    for name, kept_ms in (("long", "691200000"), ("ever", "-1")):
+        admin.create_topics({f"{prefix}hub.view.{name}": {"configs": {**short, "retention.ms": kept_ms}}})
+    packed = {"compression.type": "gzip", "max.message.bytes": "1000000"}
+    admin.create_topics({f"{prefix}packed.hub.ingest": {"configs": packed}})
     admin.close()
     at = kafka.Broker(load(settings(broker, prefix), {}))
     with pytest.raises(Misuse, match=r"cleanup\.policy=delete"):
         at.ensure([at.events()])
-    with pytest.raises(Misuse, match=r"retention\.ms"):
-        at.ensure([at.view("clinic")])
+    for name in ("clinic", "long", "ever"):
+        with pytest.raises(Misuse, match=r" retention\.ms=604800000, and delete"):
+            at.ensure([at.view(name)])
     for name, wrong in (("hub.ingest", "max.message.bytes"), ("hub.view.other", "delete.retention.ms")):
         with pytest.raises(Misuse, match=wrong.replace(".", r"\.")):
             at.ensure([at.ingest() if name == "hub.ingest" else at.view("other")])
@@ -478,6 +483,14 @@ def test_a_topic_that_would_lose_what_it_has_to_keep_is_refused(writing: Writing
     other = kafka.Broker(replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}other.")))
     other.ensure([other.ingest()])
     kafka.Broker(other.settings).ensure([other.ingest()])
+    packing = kafka.Broker(replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}packed.")))
+    with pytest.raises(Misuse, match=r"compression\.type=uncompressed"):
+        packing.ensure([packing.ingest()])
+    looking = kafka.Broker(
+        replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}none.", create=False))
+    )
+    with pytest.raises(Misuse, match=r"none\.hub\.events is missing; make it"):
+        looking.ensure([looking.events()])
 
 
 def test_a_delivery_that_fails_is_told_and_not_passed_over(writing: Writing, broker: Broker, prefix: str) -> None:
