@@ -23,7 +23,7 @@ import databases
 from conftest import Said
 from doors import served
 from hub.backup import take_keys, take_log
-from hub.errors import Busy, HubError, Misuse, Tampered
+from hub.errors import Busy, HubError, Misuse, PayloadError, Tampered
 from hub.hub import Hub
 from hub.log import migrations
 from hub.log.clock import SetClock
@@ -426,6 +426,42 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
         Hub.open(away, SetClock(NOON), folder=tmp_path)
     with pytest.raises(HubError, match=named.format("keys")):
         Hub.open(log, SetClock(NOON), keys_url=away, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "words"),
+    [
+        ("08006", Busy, "does not answer; try again"),
+        ("57P01", Busy, "does not answer; try again"),
+        ("25P03", Busy, "does not answer; try again"),
+        ("53100", Busy, "no room left"),
+        ("53300", Busy, "no room left"),
+        ("40001", Busy, "try again"),
+        ("40P01", Busy, "try again"),
+        ("55P03", Busy, "another process holds the log"),
+        ("25006", Busy, "name the primary"),
+        ("28P01", Misuse, "user or password"),
+        ("3D000", Misuse, "no such database"),
+        ("42501", Misuse, "may not"),
+        ("42704", Misuse, "no such role"),
+        ("42P01", Tampered, "damaged"),
+        ("42703", Tampered, "damaged"),
+        ("XX001", Tampered, "damaged"),
+    ],
+)
+def test_what_the_server_refuses_is_told_by_what_to_do(
+    engine: Engine, state: str, kind: type[HubError], words: str
+) -> None:
+    fails = f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'hanako'; END $$"
+    with pytest.raises(kind, match=words) as told, engine.begin() as connection:
+        connection.execute(text(fails))
+    assert type(told.value) is kind
+    assert "hanako" not in str(told.value)
+
+
+def test_text_that_the_server_cannot_keep_is_the_payloads_fault(engine: Engine) -> None:
+    with pytest.raises(PayloadError, match="cannot keep"), engine.begin() as connection:
+        connection.execute(text("SELECT :said"), {"said": "a\0b"})
 
 
 def test_what_the_driver_says_itself_is_one_line_without_its_values(
