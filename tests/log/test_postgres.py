@@ -168,6 +168,8 @@ def test_with_positions_from_a_sequence_the_same_reader_would_miss_some(engine: 
         "TRUNCATE head",
         "INSERT INTO log SELECT position + 5, recorded_us, subject, identity, identity_version, claim, topic, state, "
         "leaf FROM log",
+        "INSERT INTO log SELECT position * 2 + 2, recorded_us, subject, identity, identity_version, claim, topic, "
+        "state, leaf FROM log",
         "INSERT INTO log SELECT position - 5, recorded_us, subject, identity, identity_version, claim, topic, state, "
         "leaf FROM log",
     ],
@@ -419,6 +421,8 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
     wrong = databases.server().set(password="wrong").render_as_string(hide_password=False)
     with pytest.raises(Misuse, match="refuses this user or password"):
         Hub.open(wrong, SetClock(NOON), folder=tmp_path)
+    with pytest.raises(Misuse, match="no such database; create it first"):
+        Hub.open(databases.server().set(database="none").render_as_string(hide_password=False), SetClock(NOON))
     log = databases.server().render_as_string(hide_password=False)
     away = "postgresql://hub:secret@127.0.0.1:1/hub?schema=away"
     named = r"^the database of the {} \(127\.0\.0\.1:1/hub, schema away\) does not answer; try again$"

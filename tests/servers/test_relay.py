@@ -17,7 +17,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -36,7 +35,6 @@ from brokers import Broker, everything, header
 from conftest import Town
 from doors import served
 from hub.cli.opening import Opening
-from hub.errors import Misuse
 from hub.events import Event
 from hub.hub import Hub
 from hub.log import merkle, recorder, sealing
@@ -452,45 +450,6 @@ def test_one_who_is_overtaken_while_it_decides_sends_nothing(town: Town, broker:
     assert sent.once(told.append)
     there = everything(broker.bootstrap, f"{prefix}hub.events")
     assert len(there) == sum(one.messages for one in told), "what was overtaken was sent as well"
-
-
-def test_a_topic_that_would_lose_what_it_has_to_keep_is_refused(writing: Writing, broker: Broker, prefix: str) -> None:
-    if not broker.lasting:
-        pytest.skip("the broker of the wheel tells nothing of a topic's configuration")
-    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
-    admin.create_topics({f"{prefix}hub.events": {"configs": {"cleanup.policy": "compact"}}})
-    admin.create_topics({f"{prefix}hub.view.clinic": {"configs": {"cleanup.policy": "compact"}}})
-    admin.create_topics({f"{prefix}hub.ingest": {"configs": {"max.message.bytes": "30000000"}}})
-    short = {"cleanup.policy": "compact,delete", "retention.ms": "3600000", "delete.retention.ms": "86400000"}
-    admin.create_topics({f"{prefix}hub.view.other": {"configs": short}})
-    for name, kept_ms in (("long", "691200000"), ("ever", "-1")):
-        admin.create_topics({f"{prefix}hub.view.{name}": {"configs": {**short, "retention.ms": kept_ms}}})
-    packed = {"compression.type": "gzip", "max.message.bytes": "1000000"}
-    admin.create_topics({f"{prefix}packed.hub.ingest": {"configs": packed}})
-    admin.close()
-    at = kafka.Broker(load(settings(broker, prefix), {}))
-    with pytest.raises(Misuse, match=r"cleanup\.policy=delete"):
-        at.ensure([at.events()])
-    for name in ("clinic", "long", "ever"):
-        with pytest.raises(Misuse, match=r" retention\.ms=604800000, and delete"):
-            at.ensure([at.view(name)])
-    for name, wrong in (("hub.ingest", "max.message.bytes"), ("hub.view.other", "delete.retention.ms")):
-        with pytest.raises(Misuse, match=wrong.replace(".", r"\.")):
-            at.ensure([at.ingest() if name == "hub.ingest" else at.view("other")])
-    at.ensure([at.view("aizu-city"), at.refused()])
-    again = kafka.Broker(at.settings)
-    again.ensure([at.view("aizu-city"), at.refused()])
-    other = kafka.Broker(replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}other.")))
-    other.ensure([other.ingest()])
-    kafka.Broker(other.settings).ensure([other.ingest()])
-    packing = kafka.Broker(replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}packed.")))
-    with pytest.raises(Misuse, match=r"compression\.type=uncompressed"):
-        packing.ensure([packing.ingest()])
-    looking = kafka.Broker(
-        replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}none.", create=False))
-    )
-    with pytest.raises(Misuse, match=r"none\.hub\.events is missing; make it"):
-        looking.ensure([looking.events()])
 
 
 def test_a_delivery_that_fails_is_told_and_not_passed_over(writing: Writing, broker: Broker, prefix: str) -> None:
