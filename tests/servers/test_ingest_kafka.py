@@ -33,6 +33,7 @@ from brokers import Broker, header
 from conftest import Town
 from doors import cloudevent
 from hub.cli.opening import Opening
+from hub.errors import Busy, HubError, Tampered
 from hub.events import Entry, Event
 from hub.hub import Hub
 from hub.intake import Result
@@ -41,6 +42,7 @@ from hub.registry import Registry
 from hub.relay import ingest as ingesting
 from hub.relay.ingest import VIA, Came, Ingest
 from hub.scenario import flat_event
+from hub.schemas import packaged
 from hub.web.quarantine import translator
 from hub.wire import frame, headers
 from topics import BATCH, STRUCTURED, Door
@@ -142,6 +144,7 @@ def test_the_same_again_is_a_duplicate_and_what_has_no_link_waits(home: Town, do
     assert [entry.event.id for entry in entries(home)] == ["s", "r"]
 
 
+HERE = {"lat_deg": "37.4947", "lon_deg": "139.9298", "accuracy_m": 8.5}
 HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
     "no value": (None, STRUCTURED, "", "has no value"),
     "no form": (b"{}", (), "", "has neither ce_ headers nor the content-type application/cloudevents+json"),
@@ -155,6 +158,9 @@ HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
     "no batch": (b"{}", BATCH, "", "is no array of events"),
     "an empty batch": (b"[]", BATCH, "", "is an empty array"),
     "a long batch": (b"[" + b"7," * 10_000 + b"7]", BATCH, "", "holds more than 10000 events"),
+    "a large batch": (b"[" + b" " * 16_800_000 + b"7]", BATCH, "", "is larger than 16384 KiB"),
+    "JSON that says of itself no more": (json.dumps(answer("a")).encode(), [("content-type", b"application/json")], "",
+                                         "has neither ce_ headers nor the content-type application/cloudevents+json"),
     "a charset": (b"{}", [("content-type", b"application/cloudevents+json; charset=shift_jis")], "datacontenttype",
                   "is in a charset that is not UTF-8"),
     "a header twice": (b"{}", [("ce_id", b"a"), ("CE_ID", b"b")], "id", "stands twice in the headers"),
@@ -163,6 +169,10 @@ HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
     "no source": (b"{}", [("ce_specversion", b"1.0"), ("ce_id", b"a"), ("ce_type", b"a.b")], "source", "is missing"),
     "Avro of no schema": (frame(7, b"abc"), attributes("a"),
                           "data", "names a schema that this hub does not have"),
+    "Avro that says it is text": (frame(7, b"abc"), attributes("a", datacontenttype="text/plain"),
+                                  "data", "is no JSON, at line 1, column 1"),
+    "Avro of another kind": (Registry(packaged()).encode("location.reported", HERE), attributes("a"),
+                             "type", "is of another kind than its schema"),
     "Avro that is cut": (b"\x00\x01", attributes("a"),
                          "data", "is too short for the wire format: one byte 0 and a schema's id in four"),
 }  # fmt: skip
@@ -376,6 +386,33 @@ def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:
     assert all("clock" in (error or "") for error in told[:3]), told
     assert counts == {"accepted": 50}
     hub.close()
+
+
+def test_a_stop_does_not_wait_until_the_hub_is_free_and_a_log_that_was_changed_ends_it(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure: HubError = Busy("the disk is full")
+    stop, told = threading.Event(), list[str | None]()
+
+    def fails(events: Sequence[Event]) -> list[Result]:
+        raise failure
+
+    def hear(came: Came) -> None:
+        told.append(came.error)
+        stop.set()
+        assert len(told) == 1
+
+    door.event(answer("s"))
+    door.flush()
+    with monkeypatch.context() as patched:
+        patched.setattr(home.hub.intake, "take", fails)
+        Ingest(home.hub, door.at, Registry(home.hub.log.schemas)).run(stop, hear)
+        assert told == ["the disk is full"]
+        stop.clear()
+        failure = Tampered("the log was changed")
+        with pytest.raises(Tampered):
+            Ingest(home.hub, door.at, Registry(home.hub.log.schemas)).run(stop, hear)
+    assert ingest(home, door) == {"accepted": 1}
 
 
 class Taking:
