@@ -1,17 +1,9 @@
-"""`hub ingest-kafka` against a real broker: what a source may say comes in once, the rest is refused with a reason.
-
-Long form: HUB_TEST_KILLS=50.
-"""
+"""`hub ingest-kafka` against a real broker: what a source may say comes in once, the rest is refused with a reason."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -32,7 +24,6 @@ import brokers
 from brokers import Broker, header
 from conftest import Town
 from doors import cloudevent
-from hub.cli.opening import Opening
 from hub.errors import Busy, HubError, Tampered
 from hub.events import Entry, Event
 from hub.hub import Hub
@@ -45,12 +36,9 @@ from hub.scenario import flat_event
 from hub.schemas import packaged
 from hub.web.quarantine import translator
 from hub.wire import frame, headers
-from topics import BATCH, STRUCTURED, Door
+from topics import BATCH, STRUCTURED, Door, answer
 
-KILLS = int(os.environ.get("HUB_TEST_KILLS", "8"))
-PEOPLE = 20
 PATIENCE_S = 120
-COMMAND = "from hub.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +86,6 @@ def ingest(town: Town, door: Door, count: int | None = None, parts: list[int] | 
 def entries(town: Town, source: str = "myhazard") -> list[Entry]:
     with town.hub.log.entries.snapshot() as (connection, _):
         return [e for e in town.hub.log.scan(connection) if isinstance(e, Entry) and e.event.source == source]
-
-
-def answer(id: str, person: str = "hanako", **more: Any) -> dict[str, Any]:
-    return cloudevent("safety.answered", id, person, source="myhazard", status="safe", **more)
 
 
 def attributes(id: str, person: str = "hanako", **more: Any) -> list[tuple[str, bytes]]:
@@ -413,140 +397,3 @@ def test_a_stop_does_not_wait_until_the_hub_is_free_and_a_log_that_was_changed_e
         with pytest.raises(Tampered):
             Ingest(home.hub, door.at, Registry(home.hub.log.schemas)).run(stop, hear)
     assert ingest(home, door) == {"accepted": 1}
-
-
-class Taking:
-    """A real `hub ingest-kafka`."""
-
-    def __init__(self, url: str, settings: Path) -> None:
-        env = {**os.environ, "HUB_DATABASE_URL": url, "HUB_KAFKA": str(settings)}
-        command = [sys.executable, "-c", COMMAND, "ingest-kafka", "--json"]
-        self.popen = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-        self.said: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.said.append(line)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.popen.send_signal(number)
-        status = self.popen.wait(60)
-        self._reader.join()
-        assert self.popen.stdout is not None
-        self.popen.stdout.close()
-        return status
-
-
-def wait_for(what: str, true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-class Stood:
-    """A hub on the machine's clock, beside which processes take events in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'hub.sqlite3'}"
-        self.hub = Opening(self.url)()
-        self.hub.init()
-        said = [{"person": f"p{n}", "areas": ["07202"]} for n in range(PEOPLE)]
-        self.hub.intake.take([flat_event("person.enrolled", one, f"e-{one['person']}") for one in said])
-        self.begun = self.position
-
-    @property
-    def position(self) -> int:
-        return self.hub.log.entries.max_notification_id() or 0
-
-    def ids(self) -> list[str]:
-        with self.hub.log.entries.snapshot() as (connection, _):
-            rows = self.hub.log.scan(connection, after=self.begun)
-            return [entry.event.id for entry in rows if isinstance(entry, Entry)]
-
-
-@pytest.fixture
-def stood(tmp_path: Path) -> Iterator[Stood]:
-    found = Stood(tmp_path)
-    yield found
-    found.hub.close()
-
-
-def test_killed_at_random_nothing_is_lost_or_doubled(stood: Stood, door: Door) -> None:
-    some = random.Random(3)
-    number, bad = 0, 0
-    for _ in range(KILLS):
-        taking = Taking(stood.url, door.settings)
-        at = stood.position
-        for _ in range(600):
-            person = f"p{number % PEOPLE}"
-            door.event(answer(f"s{number}", person), person.encode())
-            number += 1
-            if number % 100 == 0:
-                door.send(b"{", STRUCTURED, f"bad{bad}".encode())
-                bad += 1
-        door.flush()
-        wait_for("it takes", lambda at=at: stood.position > at)  # type: ignore[misc]
-        time.sleep(some.uniform(0, 0.3))
-        taking.end(signal.SIGKILL)
-    taking = Taking(stood.url, door.settings)
-    wait_for("all is taken", lambda: stood.position >= stood.begun + number)
-    wait_for("all is refused", lambda: len({m.key() for m in door.refused()}) == bad)
-    assert taking.end() == 0
-    ids = stood.ids()
-    assert len(ids) == number
-    assert set(ids) == {f"s{n}" for n in range(number)}
-    for person in range(PEOPLE):
-        of_them = [number for number in map(int, (name[1:] for name in ids)) if number % PEOPLE == person]
-        assert of_them == sorted(of_them), "what shares a key stays in its order"
-
-
-def test_two_in_one_group_share_what_comes(stood: Stood, door: Door) -> None:
-    both = [Taking(stood.url, door.settings) for _ in range(2)]
-    number = 0
-
-    def write(count: int) -> None:
-        nonlocal number
-        for _ in range(count):
-            door.event(answer(f"s{number}", f"p{number % PEOPLE}"), str(number).encode(), partition=number % 4)
-            number += 1
-        door.flush()
-
-    deadline = time.monotonic() + PATIENCE_S
-    while not all(any('"accepted"' in line for line in taking.said) for taking in both):
-        assert time.monotonic() < deadline, "one of them takes nothing"
-        write(100)
-        time.sleep(0.3)
-    both[0].end(signal.SIGKILL)
-    write(400)
-    wait_for("all is taken", lambda: stood.position >= stood.begun + number)
-    assert both[1].end() == 0
-    ids = stood.ids()
-    assert len(ids) == len(set(ids)) == number
-
-
-def test_the_broker_away_for_a_while(stood: Stood, door: Door) -> None:
-    taking = Taking(stood.url, door.settings)
-    door.event(answer("before", "p1"))
-    door.flush()
-    wait_for("it takes", lambda: stood.position == stood.begun + 1)
-    (door.broker.stop if door.broker.lasting else door.broker.pause)()
-    time.sleep(2)
-    (door.broker.start if door.broker.lasting else door.broker.resume)()
-    door.event(answer("after", "p1"))
-    door.flush()
-    wait_for("it takes again", lambda: stood.position == stood.begun + 2)
-    assert taking.end() == 0
-    assert stood.ids() == ["before", "after"]
-
-
-def test_without_sources_nothing_is_taken(stood: Stood, broker: Broker) -> None:
-    env = {**os.environ, "HUB_DATABASE_URL": stood.url, "HUB_KAFKA": str(broker.settings())}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "ingest-kafka"], env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "[ingest.sources]" in done.stderr
