@@ -414,6 +414,33 @@ def test_a_standby_takes_over_from_one_that_was_killed(writing: Writing, broker:
     assert missing(writing, everything(broker.bootstrap, f"{prefix}hub.events")) == set()
 
 
+def test_a_line_stays_ours_while_the_broker_takes_its_time(writing: Writing, broker: Broker, prefix: str) -> None:
+    """Twice as long as a lease."""
+    path = settings(broker, prefix)
+    path.write_text(path.read_text().replace("lease_s = 1", "lease_s = 4"))
+    at, other = kafka.Broker(load(path, {})), Relayed(writing.hub.log)
+    line = EventsLine(writing.hub.log, at, Registry(writing.hub.log.schemas))
+    stop = threading.Event()
+    running = threading.Thread(
+        target=Relay(writing.hub.relayed, at, lambda: [line]).run, args=(stop, lambda sent: None)
+    )
+    running.start()
+    try:
+        wait_for("it sends", lambda: writing.lag() == 0)
+        broker.pause()
+        writing.write(10)
+        until = time.monotonic() + 8
+        while time.monotonic() < until:
+            assert other.take(line.name, timedelta(seconds=4)) is None
+            time.sleep(0.1)
+        broker.resume()
+        wait_for("it sends again", lambda: writing.lag() == 0)
+    finally:
+        broker.resume()
+        stop.set()
+        running.join()
+
+
 def test_one_who_was_overtaken_stores_nothing(writing: Writing, broker: Broker, prefix: str) -> None:
     hub, other = writing.hub, Relayed(writing.hub.log)
     held = hub.relayed.take("hub.events", timedelta(0))
