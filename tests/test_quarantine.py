@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -185,6 +186,19 @@ def test_it_is_bounded_by_source_by_number_and_by_time(home: Town, monkeypatch: 
 def test_a_payload_that_is_too_large_is_not_kept(home: Town) -> None:
     home.hub.quarantine.keep([refusal(payload=b"x" * (quarantine.LARGEST_BYTES + 1))])
     assert [item.kept for item in home.hub.quarantine.items()] == [False]
+
+
+def test_large_items_are_not_in_memory_all_at_once_to_be_listed(home: Town) -> None:
+    home.hub.quarantine.keep(
+        refusal(f"n{n}", payload=b"%d" % n + b"x" * (quarantine.LARGEST_BYTES - 9)) for n in range(40)
+    )
+    tracemalloc.start()
+    try:
+        assert len(home.hub.quarantine.items()) == 40
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20 * quarantine.LARGEST_BYTES
 
 
 def test_pages_end_where_the_next_begins(home: Town) -> None:

@@ -45,6 +45,14 @@ def test_one_relay_holds_a_line_until_its_lease_ends(town: Town) -> None:
     assert not one.renew(first, MINUTE)
 
 
+def test_who_took_a_line_again_stores_nothing_by_the_hold_of_before(town: Town) -> None:
+    one = Relayed(town.hub.log)
+    before, now = taken(one), taken(one)
+    assert one.advance(before, MINUTE, position=7) is None
+    assert not one.renew(before, MINUTE)
+    assert one.advance(now, MINUTE, position=5) is not None
+
+
 def test_who_gives_a_line_back_is_followed_at_once_where_it_stands(town: Town) -> None:
     one, other = Relayed(town.hub.log), Relayed(town.hub.log)
     held = one.advance(taken(one), MINUTE, position=5, token="t")

@@ -11,12 +11,13 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, String, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, LargeBinary, Row, String, Table, delete, func, insert, select, update
 
 from hub.canonical import timestamp
 from hub.codec import is_id
@@ -37,6 +38,9 @@ KEPT = timedelta(days=30)
 
 _AT_ONCE = 100
 """Items kept in one transaction: intake waits for the end of each."""
+
+_LISTED = 4
+"""Items that are in memory at once while many are listed: each may hold LARGEST_BYTES."""
 
 _STRUCTURED = "application/cloudevents+json"
 
@@ -273,28 +277,24 @@ class Quarantine:
                     (parked.c.received_us == last.received_us) & (parked.c.item < last.item)
                 )
                 query = query.where(earlier)
-            rows = connection.execute(query).all()
-        found = []
-        for row in rows:
-            try:
-                said = self._opened(row.item, row.box)
-            except Gone:
-                continue
-            told = {name: said[name] for name in ("source", "reason", "path", "rule")}
-            received_at = EPOCH + timedelta(microseconds=row.received_us)
-            kept = bool(said["payload"])
-            found.append(
-                Item(
-                    item=row.item,
-                    received_at=received_at,
-                    count=row.times,
-                    via=row.via,
-                    kind=row.kind,
-                    kept=kept,
-                    **told,
-                )
-            )
-        return found
+            with closing(connection.execute(query.execution_options(yield_per=_LISTED))) as rows:
+                return [item for row in rows if (item := self._item(row)) is not None]
+
+    def _item(self, row: Row[Any]) -> Item | None:
+        """A row as it is told; None where its key is gone."""
+        try:
+            said = self._opened(row.item, row.box)
+        except Gone:
+            return None
+        return Item(
+            item=row.item,
+            received_at=EPOCH + timedelta(microseconds=row.received_us),
+            count=row.times,
+            via=row.via,
+            kind=row.kind,
+            kept=bool(said["payload"]),
+            **{name: said[name] for name in ("source", "reason", "path", "rule")},
+        )
 
     def open(self, item: str) -> tuple[str, str, bytes]:
         """By which door an item came, its media type and its payload. Raises PayloadError where there is none."""

@@ -23,7 +23,7 @@ import databases
 from conftest import Said
 from doors import served
 from hub.backup import take_keys, take_log
-from hub.errors import HubError, Misuse, Tampered
+from hub.errors import Busy, HubError, Misuse, PayloadError, Tampered
 from hub.hub import Hub
 from hub.log import migrations
 from hub.log.clock import SetClock
@@ -88,10 +88,13 @@ def tailed(write: Any, read: Any, last: Any) -> tuple[list[int], list[int]]:
 
 
 def test_a_tailing_reader_misses_nothing_and_finds_no_gap(engine: Engine) -> None:
-    recorder = Recorder(engine, SetClock(NOON))
+    """Each writer as another process would be: what they wait for is the row of the head."""
+    recorder, writers = Recorder(engine, SetClock(NOON)), threading.local()
 
     def write(undone: bool, some: random.Random) -> list[int]:
-        with recorder.appending() as append:
+        if not hasattr(writers, "own"):
+            writers.own = Recorder(engine, SetClock(NOON))
+        with writers.own.appending() as append:
             found = [
                 append.add(topic="topic", state=b"state", identity=uuid4().bytes) for _ in range(some.randint(1, 5))
             ]
@@ -105,6 +108,17 @@ def test_a_tailing_reader_misses_nothing_and_finds_no_gap(engine: Engine) -> Non
     given, seen = tailed(write, read, lambda: recorder.max_notification_id() or 0)
     assert seen == given == list(range(1, len(given) + 1))
     assert len(given) > WRITERS * EACH
+
+
+def test_a_snapshot_stays_as_it_is_and_nothing_is_written_in_it(engine: Engine) -> None:
+    recorder = Recorder(engine, SetClock(NOON))
+    event = StoredEvent(originator_id=uuid4(), originator_version=1, topic="topic", state=b"x")
+    with recorder.snapshot() as (connection, end):
+        Recorder(engine, SetClock(NOON)).insert_events([event])
+        assert recorder.end(connection) == end
+        with pytest.raises(Busy, match="read-only"):
+            connection.execute(text("UPDATE head SET position = position"))
+    assert recorder.max_notification_id() == 1
 
 
 def test_with_positions_from_a_sequence_the_same_reader_would_miss_some(engine: Engine) -> None:
@@ -144,13 +158,18 @@ def test_with_positions_from_a_sequence_the_same_reader_would_miss_some(engine: 
         "TRUNCATE log",
         "UPDATE identity SET position = 1",
         "DELETE FROM identity",
-        "TRUNCATE identity, chunk",
+        "TRUNCATE identity",
+        "UPDATE chunk SET state = 'other'",
+        "DELETE FROM chunk",
+        "TRUNCATE chunk",
         "UPDATE head SET position = position - 1",
         "UPDATE head SET id = 2",
         "DELETE FROM head",
         "TRUNCATE head",
         "INSERT INTO log SELECT position + 5, recorded_us, subject, identity, identity_version, claim, topic, state, "
         "leaf FROM log",
+        "INSERT INTO log SELECT position * 2 + 2, recorded_us, subject, identity, identity_version, claim, topic, "
+        "state, leaf FROM log",
         "INSERT INTO log SELECT position - 5, recorded_us, subject, identity, identity_version, claim, topic, state, "
         "leaf FROM log",
     ],
@@ -161,6 +180,18 @@ def test_the_owner_itself_cannot_change_what_is_recorded(engine: Engine, stateme
     recorder.insert_events(events)
     with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
         connection.execute(text(statement))
+
+
+def test_what_was_taken_out_cannot_be_put_back_otherwise(engine: Engine) -> None:
+    recorder = Recorder(engine, SetClock(NOON))
+    events = [StoredEvent(originator_id=uuid4(), originator_version=1, topic="topic", state=b"x") for _ in range(3)]
+    recorder.insert_events(events)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("DELETE FROM log WHERE position = 2"))
+    columns = "recorded_us, subject, identity, identity_version, claim, topic, 'other', leaf"
+    with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO log SELECT 2, {columns} FROM log WHERE position = 1"))
 
 
 def role(engine: Engine, name: str) -> URL:
@@ -210,6 +241,32 @@ def test_the_appending_role_serves_and_may_not_touch_what_is_recorded(roles: dic
         with pytest.raises(HubError, match=r"may not|damaged"), hub.log.entries.engine.begin() as connection:
             connection.execute(text(statement))
     hub.close()
+
+
+def rights(url: str) -> dict[str, set[str]]:
+    """What a role may do besides looking, by table of the log and of the keys."""
+    query = text(
+        "SELECT c.relname AS at, p.may FROM pg_class c, unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p(may) "
+        "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND has_table_privilege(c.oid, may)"
+    )
+    found: dict[str, set[str]] = {}
+    for which, at in migrations.databases(place(url)):
+        engine = open_database(at, which)
+        with engine.begin() as connection:
+            assert connection.scalar(text("SELECT current_schema()")) == at.query["schema"]
+            for row in connection.execute(query):
+                found.setdefault(row.at, set()).add(row.may)
+        engine.dispose()
+    return found
+
+
+def test_each_role_may_what_it_needs_and_no_more(roles: dict[str, str]) -> None:
+    assert rights(roles["read"]) == {}
+    may = rights(roles["append"])
+    narrow = {"log": {"INSERT"}, "identity": {"INSERT"}, "chunk": {"INSERT"}, "head": {"UPDATE"}}
+    assert {table: may.pop(table) for table in narrow} == narrow
+    assert {frozenset(of) for of in may.values()} == {frozenset({"INSERT", "UPDATE", "DELETE"})}
+    assert "alembic_version" not in may
 
 
 def test_the_appending_role_can_let_a_fact_wait(roles: dict[str, str], tmp_path: Path) -> None:
@@ -315,6 +372,15 @@ def test_a_role_that_the_server_does_not_have_is_told(
     assert (at.log.password or "?") not in said.err
 
 
+@pytest.mark.parametrize("name", ['hub" WITH GRANT OPTION; --', "ハブ", ""])
+def test_what_is_no_name_of_a_role_is_refused(
+    at: Place, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HUB_DATABASE_URL", at.log.render_as_string(hide_password=False))
+    said = hub_main("migrate", "--read", name)
+    assert (said.status, "letters, digits and _" in said.err) == (2, True)
+
+
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     named = databases.server().update_query_dict({"schema": f"t{os.getpid()}_at_once"})
     at, failed = place(named.render_as_string(hide_password=False)), []
@@ -355,6 +421,8 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
     wrong = databases.server().set(password="wrong").render_as_string(hide_password=False)
     with pytest.raises(Misuse, match="refuses this user or password"):
         Hub.open(wrong, SetClock(NOON), folder=tmp_path)
+    with pytest.raises(Misuse, match="no such database; create it first"):
+        Hub.open(databases.server().set(database="none").render_as_string(hide_password=False), SetClock(NOON))
     log = databases.server().render_as_string(hide_password=False)
     away = "postgresql://hub:secret@127.0.0.1:1/hub?schema=away"
     named = r"^the database of the {} \(127\.0\.0\.1:1/hub, schema away\) does not answer; try again$"
@@ -362,6 +430,42 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
         Hub.open(away, SetClock(NOON), folder=tmp_path)
     with pytest.raises(HubError, match=named.format("keys")):
         Hub.open(log, SetClock(NOON), keys_url=away, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "words"),
+    [
+        ("08006", Busy, "does not answer; try again"),
+        ("57P01", Busy, "does not answer; try again"),
+        ("25P03", Busy, "does not answer; try again"),
+        ("53100", Busy, "no room left"),
+        ("53300", Busy, "no room left"),
+        ("40001", Busy, "try again"),
+        ("40P01", Busy, "try again"),
+        ("55P03", Busy, "another process holds the log"),
+        ("25006", Busy, "name the primary"),
+        ("28P01", Misuse, "user or password"),
+        ("3D000", Misuse, "no such database"),
+        ("42501", Misuse, "may not"),
+        ("42704", Misuse, "no such role"),
+        ("42P01", Tampered, "damaged"),
+        ("42703", Tampered, "damaged"),
+        ("XX001", Tampered, "damaged"),
+    ],
+)
+def test_what_the_server_refuses_is_told_by_what_to_do(
+    engine: Engine, state: str, kind: type[HubError], words: str
+) -> None:
+    fails = f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'hanako'; END $$"
+    with pytest.raises(kind, match=words) as told, engine.begin() as connection:
+        connection.execute(text(fails))
+    assert type(told.value) is kind
+    assert "hanako" not in str(told.value)
+
+
+def test_text_that_the_server_cannot_keep_is_the_payloads_fault(engine: Engine) -> None:
+    with pytest.raises(PayloadError, match="cannot keep"), engine.begin() as connection:
+        connection.execute(text("SELECT :said"), {"said": "a\0b"})
 
 
 def test_what_the_driver_says_itself_is_one_line_without_its_values(

@@ -1,54 +1,44 @@
-"""`hub ingest-kafka` against a real broker: what a source may say comes in once, the rest is refused with a reason.
-
-Long form: HUB_TEST_KILLS=50.
-"""
+"""`hub ingest-kafka` against a real broker: what a source may say comes in once, the rest is refused with a reason."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Producer
+from kafka import KafkaProducer
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 import brokers
-from brokers import Broker, everything, header
+from brokers import Broker, header
 from conftest import Town
 from doors import cloudevent
-from hub.cli.opening import Opening
-from hub.events import Entry
+from hub.errors import Busy, HubError, Tampered
+from hub.events import Entry, Event
 from hub.hub import Hub
+from hub.intake import Result
 from hub.log.clock import WatchedClock
 from hub.registry import Registry
-from hub.relay import broker as kafka
+from hub.relay import ingest as ingesting
 from hub.relay.ingest import VIA, Came, Ingest
-from hub.relay.settings import load
 from hub.scenario import flat_event
+from hub.schemas import packaged
 from hub.web.quarantine import translator
 from hub.wire import frame, headers
-from test_command_metrics import asked, free_port
+from topics import BATCH, STRUCTURED, Door, answer
 
-KILLS = int(os.environ.get("HUB_TEST_KILLS", "8"))
-PEOPLE = 20
 PATIENCE_S = 120
-SOURCES = '[ingest.sources]\nmyhazard = ["safety.answered", "location.*", "care.*"]\n'
-STRUCTURED = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
-BATCH = [("content-type", b"application/cloudevents-batch+json")]
-COMMAND = "from hub.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -57,50 +47,6 @@ def broker() -> Iterator[Broker]:
     found = Broker().start()
     yield found
     found.close()
-
-
-class Door:
-    """A topic of a test's own, and who writes to it."""
-
-    def __init__(self, broker: Broker, prefix: str) -> None:
-        self.broker, self.prefix = broker, prefix
-        self.settings = broker.settings()
-        self.settings.write_text(self.settings.read_text() + f'prefix = "{prefix}"\n{SOURCES}')
-        self.at = kafka.Broker(load(self.settings, {}))
-        self.at.ensure([self.at.ingest(), self.at.refused()])
-        self._producer = Producer(
-            {"bootstrap.servers": broker.bootstrap, "message.max.bytes": 20_000_000, "log_level": 0}
-        )
-        self.sent = 0
-
-    def send(self, value: bytes | None, headers: Any = (), key: bytes | None = None, partition: int = -1) -> None:
-        failed: list[Any] = []
-        more = {} if partition < 0 else {"partition": partition}
-        topic = f"{self.prefix}hub.ingest"
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value, key, headers=list(headers), on_delivery=lambda e, _: failed.append(e), **more
-                )
-                break
-            except BufferError:
-                self._producer.poll(0.1)
-        self.sent += 1
-        self._failed = failed
-
-    def flush(self) -> None:
-        assert self._producer.flush(60) == 0
-
-    def event(self, event: Mapping[str, Any], key: bytes | None = None, partition: int = -1) -> None:
-        self.send(json.dumps(event).encode(), STRUCTURED, key, partition)
-
-    def refused(self) -> list[Message]:
-        return everything(self.broker.bootstrap, f"{self.prefix}hub.ingest.refused")
-
-    def reasons(self) -> list[tuple[int, str, str]]:
-        """By offset in the topic: path and reason."""
-        said = [(int(header(m, "hub_offset")), json.loads(m.value() or b"")) for m in self.refused()]
-        return [(offset, one["path"], one["reason"]) for offset, one in sorted(said, key=lambda found: found[0])]
 
 
 @pytest.fixture
@@ -115,8 +61,8 @@ def home(town: Town) -> Town:
     return town
 
 
-def ingest(town: Town, door: Door, count: int | None = None) -> Counter[str]:
-    """Take what was sent, until each of it became something; how many of each."""
+def ingest(town: Town, door: Door, count: int | None = None, parts: list[int] | None = None) -> Counter[str]:
+    """Take what was sent, until each of it became something; how many of each. parts: told how many at once."""
     door.flush()
     counts: Counter[str] = Counter()
     stop, wanted = threading.Event(), door.sent if count is None else count
@@ -124,6 +70,8 @@ def ingest(town: Town, door: Door, count: int | None = None) -> Counter[str]:
     def told(came: Came) -> None:
         assert came.error is None, came.error
         counts.update(came.counts)
+        if parts is not None:
+            parts.append(sum(came.counts.values()))
         if counts.total() >= wanted:
             stop.set()
 
@@ -138,10 +86,6 @@ def ingest(town: Town, door: Door, count: int | None = None) -> Counter[str]:
 def entries(town: Town, source: str = "myhazard") -> list[Entry]:
     with town.hub.log.entries.snapshot() as (connection, _):
         return [e for e in town.hub.log.scan(connection) if isinstance(e, Entry) and e.event.source == source]
-
-
-def answer(id: str, person: str = "hanako", **more: Any) -> dict[str, Any]:
-    return cloudevent("safety.answered", id, person, source="myhazard", status="safe", **more)
 
 
 def attributes(id: str, person: str = "hanako", **more: Any) -> list[tuple[str, bytes]]:
@@ -184,6 +128,7 @@ def test_the_same_again_is_a_duplicate_and_what_has_no_link_waits(home: Town, do
     assert [entry.event.id for entry in entries(home)] == ["s", "r"]
 
 
+HERE = {"lat_deg": "37.4947", "lon_deg": "139.9298", "accuracy_m": 8.5}
 HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
     "no value": (None, STRUCTURED, "", "has no value"),
     "no form": (b"{}", (), "", "has neither ce_ headers nor the content-type application/cloudevents+json"),
@@ -197,6 +142,9 @@ HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
     "no batch": (b"{}", BATCH, "", "is no array of events"),
     "an empty batch": (b"[]", BATCH, "", "is an empty array"),
     "a long batch": (b"[" + b"7," * 10_000 + b"7]", BATCH, "", "holds more than 10000 events"),
+    "a large batch": (b"[" + b" " * 16_800_000 + b"7]", BATCH, "", "is larger than 16384 KiB"),
+    "JSON that says of itself no more": (json.dumps(answer("a")).encode(), [("content-type", b"application/json")], "",
+                                         "has neither ce_ headers nor the content-type application/cloudevents+json"),
     "a charset": (b"{}", [("content-type", b"application/cloudevents+json; charset=shift_jis")], "datacontenttype",
                   "is in a charset that is not UTF-8"),
     "a header twice": (b"{}", [("ce_id", b"a"), ("CE_ID", b"b")], "id", "stands twice in the headers"),
@@ -205,6 +153,10 @@ HOSTILE: dict[str, tuple[bytes | None, Any, str, str]] = {
     "no source": (b"{}", [("ce_specversion", b"1.0"), ("ce_id", b"a"), ("ce_type", b"a.b")], "source", "is missing"),
     "Avro of no schema": (frame(7, b"abc"), attributes("a"),
                           "data", "names a schema that this hub does not have"),
+    "Avro that says it is text": (frame(7, b"abc"), attributes("a", datacontenttype="text/plain"),
+                                  "data", "is no JSON, at line 1, column 1"),
+    "Avro of another kind": (Registry(packaged()).encode("location.reported", HERE), attributes("a"),
+                             "type", "is of another kind than its schema"),
     "Avro that is cut": (b"\x00\x01", attributes("a"),
                          "data", "is too short for the wire format: one byte 0 and a schema's id in four"),
 }  # fmt: skip
@@ -229,6 +181,62 @@ def test_what_is_hostile_is_refused_with_a_reason_and_stops_nothing(home: Town, 
     assert len(kept) >= 10
 
 
+@pytest.mark.parametrize(("most", "wanted"), [(4 * 1024 * 1024, [6]), (3_000, [3, 3])])
+def test_what_is_large_is_read_a_part_at_a_time(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch, most: int, wanted: list[int]
+) -> None:
+    monkeypatch.setattr(ingesting, "AT_ONCE_BYTES", most)
+    for number in range(6):
+        door.event({**answer(f"s{number}"), "padding": "x" * 1_000}, b"k", 0)
+    parts = list[int]()
+    assert ingest(home, door, parts=parts) == {"accepted": 6}
+    assert parts == wanted
+
+
+UNREADABLE = "is no record of Kafka that can be read: a header's name that is not UTF-8, or bytes in no order"
+
+
+def no_name(record: bytearray) -> bytearray:
+    """A header whose name is not UTF-8: seven bytes, as `no text`."""
+    return record.replace(b"no text", b"\xff" * 7)
+
+
+def no_attributes(record: bytearray) -> bytearray:
+    """Attributes that go on behind their one byte."""
+    record[2] = 0x81
+    return record
+
+
+def no_offset(record: bytearray) -> bytearray:
+    """A record that says it is 32 further on: who believes it passes over what others sent."""
+    record[4] = 64
+    return record
+
+
+def test_a_record_that_no_client_writes_is_refused_and_stops_nothing(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker looks at no name of a header, and at neither attributes nor offset of a record."""
+    written = DefaultRecordBatchBuilder.write_header
+    for number, bend in enumerate([no_name, no_attributes, no_offset]):
+
+        def bent(batch: Any, packed: bool, bend: Callable[[bytearray], bytearray] = bend) -> None:
+            begin = batch.HEADER_STRUCT.size
+            batch._buffer[begin:] = bend(batch._buffer[begin:])
+            written(batch, packed)
+
+        with monkeypatch.context() as patched, closing(door.at.client(KafkaProducer, retries=0)) as producer:
+            patched.setattr(DefaultRecordBatchBuilder, "write_header", bent)
+            said = [*STRUCTURED, ("no text", b"")]
+            value = json.dumps(answer("x")).encode()
+            producer.send(f"{door.prefix}hub.ingest", value, headers=said, partition=0).get(timeout=60)
+        door.event(answer(f"s{number}"), partition=0)
+        door.flush()
+    assert ingest(home, door, 6) == {"refused": 3, "accepted": 3}
+    assert [entry.event.id for entry in entries(home)] == ["s0", "s1", "s2"]
+    assert door.reasons() == [(offset, "", UNREADABLE) for offset in (0, 2, 4)]
+
+
 def refused_of(error: str, path: str, **changed: Any) -> tuple[dict[str, Any], str, str]:
     return {**answer("x"), **changed}, path, error
 
@@ -236,6 +244,7 @@ def refused_of(error: str, path: str, **changed: Any) -> tuple[dict[str, Any], s
 NOT_THEIRS = "is not for this caller to append"
 FOREIGN = [
     refused_of(NOT_THEIRS, "", source="careyell"),
+    refused_of(NOT_THEIRS, "", source="careyell", type="fact.retracted", data={"event": "e"}),
     refused_of(NOT_THEIRS, "", source="hub"),
     refused_of(NOT_THEIRS, "", source="api"),
     refused_of(NOT_THEIRS, "", source="*"),
@@ -291,11 +300,14 @@ def test_a_refusal_tells_no_value_and_the_quarantine_plays_it_again(home: Town, 
     said = attributes("late", "jiro")
     door.send(frame(registry.id_of("safety.answered.1"), body), said, b"k")
     door.event({**answer("n", "hanako"), "data": {"status": "secretly fine"}}, b"k")
-    assert ingest(home, door) == {"refused": 2}
+    door.event({**answer("u", "hanako"), "type": "hanako.called"}, b"k")
+    assert ingest(home, door) == {"refused": 3}
+    kinds = []
     for message in door.refused():
         whole = repr((message.value(), message.headers()))
         assert not any(word in whole for word in ("hanako", "jiro", "secretly", "late"))
-        assert json.loads(message.value() or b"")["kind"] == "safety.answered"
+        kinds.append(json.loads(message.value() or b"")["kind"])
+    assert kinds == ["safety.answered", "safety.answered", None]
     home.tell("person.enrolled", person="jiro", areas=["07202"])
     [item] = [item for item in home.hub.quarantine.items() if item.reason == "no such person is enrolled"]
     [result] = home.hub.quarantine.replay(item.item, translator(home.hub.plugins))
@@ -311,6 +323,24 @@ def test_what_is_urgent_goes_first_and_a_key_keeps_its_order(home: Town, door: D
     door.event(cloudevent("location.reported", "after", "hanako", source="myhazard", **place), b"hanako", 0)
     assert ingest(home, door) == {"accepted": 6}
     assert [entry.event.id for entry in entries(home)] == ["before", "urgent", "p0", "p1", "p2", "after"]
+
+
+def test_a_fault_of_the_hub_refuses_one_event_and_none_beside_it(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = home.hub.intake.take
+
+    def fails(events: Sequence[Event]) -> list[Result]:
+        if any(event.id == "s1" for event in events):
+            raise RuntimeError("hanako")
+        return take(events)
+
+    monkeypatch.setattr(home.hub.intake, "take", fails)
+    for number in range(3):
+        door.event(answer(f"s{number}"), b"k")
+    assert ingest(home, door) == {"accepted": 2, "refused": 1}
+    assert [entry.event.id for entry in entries(home)] == ["s0", "s2"]
+    assert door.reasons() == [(1, "", "the hub failed (RuntimeError); tell its makers")]
 
 
 def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:
@@ -342,160 +372,28 @@ def test_a_hub_that_is_busy_loses_nothing(tmp_path: Path, door: Door) -> None:
     hub.close()
 
 
-class Taking:
-    """A real `hub ingest-kafka`."""
+def test_a_stop_does_not_wait_until_the_hub_is_free_and_a_log_that_was_changed_ends_it(
+    home: Town, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure: HubError = Busy("the disk is full")
+    stop, told = threading.Event(), list[str | None]()
 
-    def __init__(self, url: str, settings: Path, *options: str) -> None:
-        env = {**os.environ, "HUB_DATABASE_URL": url, "HUB_KAFKA": str(settings)}
-        command = [sys.executable, "-c", COMMAND, "ingest-kafka", "--json", *options]
-        self.popen = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-        self.said: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+    def fails(events: Sequence[Event]) -> list[Result]:
+        raise failure
 
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.said.append(line)
+    def hear(came: Came) -> None:
+        told.append(came.error)
+        stop.set()
+        assert len(told) == 1
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.popen.send_signal(number)
-        status = self.popen.wait(60)
-        self._reader.join()
-        assert self.popen.stdout is not None
-        self.popen.stdout.close()
-        return status
-
-
-def wait_for(what: str, true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-class Stood:
-    """A hub on the machine's clock, beside which processes take events in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'hub.sqlite3'}"
-        self.hub = Opening(self.url)()
-        self.hub.init()
-        said = [{"person": f"p{n}", "areas": ["07202"]} for n in range(PEOPLE)]
-        self.hub.intake.take([flat_event("person.enrolled", one, f"e-{one['person']}") for one in said])
-        self.begun = self.position
-
-    @property
-    def position(self) -> int:
-        return self.hub.log.entries.max_notification_id() or 0
-
-    def ids(self) -> list[str]:
-        with self.hub.log.entries.snapshot() as (connection, _):
-            rows = self.hub.log.scan(connection, after=self.begun)
-            return [entry.event.id for entry in rows if isinstance(entry, Entry)]
-
-
-@pytest.fixture
-def stood(tmp_path: Path) -> Iterator[Stood]:
-    found = Stood(tmp_path)
-    yield found
-    found.hub.close()
-
-
-def test_killed_at_random_nothing_is_lost_or_doubled(stood: Stood, door: Door) -> None:
-    some = random.Random(3)
-    number, bad = 0, 0
-    for _ in range(KILLS):
-        taking = Taking(stood.url, door.settings)
-        at = stood.position
-        for _ in range(600):
-            person = f"p{number % PEOPLE}"
-            door.event(answer(f"s{number}", person), person.encode())
-            number += 1
-            if number % 100 == 0:
-                door.send(b"{", STRUCTURED, f"bad{bad}".encode())
-                bad += 1
-        door.flush()
-        wait_for("it takes", lambda at=at: stood.position > at)  # type: ignore[misc]
-        time.sleep(some.uniform(0, 0.3))
-        taking.end(signal.SIGKILL)
-    taking = Taking(stood.url, door.settings)
-    wait_for("all is taken", lambda: stood.position >= stood.begun + number)
-    wait_for("all is refused", lambda: len({m.key() for m in door.refused()}) == bad)
-    assert taking.end() == 0
-    ids = stood.ids()
-    assert len(ids) == number
-    assert set(ids) == {f"s{n}" for n in range(number)}
-    for person in range(PEOPLE):
-        of_them = [number for number in map(int, (name[1:] for name in ids)) if number % PEOPLE == person]
-        assert of_them == sorted(of_them), "what shares a key stays in its order"
-
-
-def test_two_in_one_group_share_what_comes(stood: Stood, door: Door) -> None:
-    both = [Taking(stood.url, door.settings) for _ in range(2)]
-    number = 0
-
-    def write(count: int) -> None:
-        nonlocal number
-        for _ in range(count):
-            door.event(answer(f"s{number}", f"p{number % PEOPLE}"), str(number).encode(), partition=number % 4)
-            number += 1
-        door.flush()
-
-    deadline = time.monotonic() + PATIENCE_S
-    while not all(any('"accepted"' in line for line in taking.said) for taking in both):
-        assert time.monotonic() < deadline, "one of them takes nothing"
-        write(100)
-        time.sleep(0.3)
-    both[0].end(signal.SIGKILL)
-    write(400)
-    wait_for("all is taken", lambda: stood.position >= stood.begun + number)
-    assert both[1].end() == 0
-    ids = stood.ids()
-    assert len(ids) == len(set(ids)) == number
-
-
-def test_figures_of_what_comes(stood: Stood, door: Door) -> None:
-    for number in range(30):
-        door.event(answer(f"s{number}", "hanako-9"), partition=number % 4)
-    door.send(b"{", STRUCTURED)
+    door.event(answer("s"))
     door.flush()
-    port = free_port()
-    taking = Taking(stood.url, door.settings, "--metrics-port", str(port))
-    wait_for("all is taken", lambda: stood.position >= stood.begun + 30)
-    figures: dict[str, float] = {}
-
-    def refused() -> bool:
-        figures.update(asked(port))
-        return figures['hub_ingest_events_total{status="refused"}'] == 1
-
-    wait_for("what is refused is counted", refused)
-    assert figures['hub_ingest_events_total{status="accepted"}'] == 30
-    assert (figures["hub_ingest_shares"], figures["hub_ingest_failures_total"]) == (4, 0)
-    wait_for("nothing is left", lambda: asked(port)["hub_ingest_lag_records"] == 0)
-    assert not any("hanako" in name for name in figures)
-    assert taking.end() == 0
-
-
-def test_the_broker_away_for_a_while(stood: Stood, door: Door) -> None:
-    taking = Taking(stood.url, door.settings)
-    door.event(answer("before", "p1"))
-    door.flush()
-    wait_for("it takes", lambda: stood.position == stood.begun + 1)
-    (door.broker.stop if door.broker.lasting else door.broker.pause)()
-    time.sleep(2)
-    (door.broker.start if door.broker.lasting else door.broker.resume)()
-    door.event(answer("after", "p1"))
-    door.flush()
-    wait_for("it takes again", lambda: stood.position == stood.begun + 2)
-    assert taking.end() == 0
-    assert stood.ids() == ["before", "after"]
-
-
-def test_without_sources_nothing_is_taken(stood: Stood, broker: Broker) -> None:
-    env = {**os.environ, "HUB_DATABASE_URL": stood.url, "HUB_KAFKA": str(broker.settings())}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "ingest-kafka"], env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "[ingest.sources]" in done.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(home.hub.intake, "take", fails)
+        Ingest(home.hub, door.at, Registry(home.hub.log.schemas)).run(stop, hear)
+        assert told == ["the disk is full"]
+        stop.clear()
+        failure = Tampered("the log was changed")
+        with pytest.raises(Tampered):
+            Ingest(home.hub, door.at, Registry(home.hub.log.schemas)).run(stop, hear)
+    assert ingest(home, door) == {"accepted": 1}

@@ -17,8 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ import fastavro
 import pytest
 from confluent_kafka import Message
 from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.partitioner.default import murmur2
+from kafka.record.memory_records import MemoryRecords
 from sqlalchemy import select
 
 import brokers
@@ -34,7 +35,6 @@ from brokers import Broker, everything, header
 from conftest import Town
 from doors import served
 from hub.cli.opening import Opening
-from hub.errors import Misuse
 from hub.events import Event
 from hub.hub import Hub
 from hub.log import merkle, recorder, sealing
@@ -219,13 +219,14 @@ def test_both_clients_read_what_the_log_holds_byte_for_byte(lively: Town, broker
         kind = row.topic.rpartition(".")[0]
         trace = kind in ("view.disclosed", "view.refused", "view.audited")
         assert key == (str(row.position) if trace else str(row.subject)).encode()
+        recorded_at = datetime.fromisoformat(headers.pop("ce_time").decode())
+        assert recorded_at == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.recorded_us)
         assert headers == {
             "ce_specversion": b"1.0",
             "ce_id": name_of(row.identity, row.identity_version).encode(),
             "ce_source": b"hub",
             "ce_type": kind.encode(),
             "ce_subject": key,
-            "ce_time": headers["ce_time"],
             "ce_position": str(row.position).encode(),
             "content-type": b"application/avro",
         }
@@ -262,9 +263,25 @@ def test_what_is_about_one_person_stays_in_one_partition_in_order(
     for message in everything(broker.bootstrap, f"{prefix}hub.events"):
         key, position = message.key() or b"", int(header(message, "ce_position"))
         assert partitions.setdefault(key, message.partition() or 0) == (message.partition() or 0)
+        assert message.partition() == (murmur2(key) & 0x7FFFFFFF) % 4, "every other client looks there for the key"
         assert position > last.get(key, 0)
         last[key] = position
     assert len(set(partitions.values())) == 4
+
+
+def test_what_the_client_sends_again_is_there_once(writing: Writing, broker: Broker, prefix: str) -> None:
+    """By the number of its producer and of each batch, as the broker has them on its disk."""
+    if not broker.lasting:
+        pytest.skip("the broker of the wheel has no disk")
+    writing.write(100)
+    assert relay_of(writing.hub, broker, prefix, at_once=20).once(lambda sent: None)
+    numbers: dict[str, list[int]] = {}
+    for path in (broker.folder / "data").glob(f"{prefix}hub.events-*/*.log"):
+        for batch in MemoryRecords(path.read_bytes()):
+            assert batch.has_producer_id()
+            numbers.setdefault(path.parent.name, []).append(batch.base_sequence)
+    assert len(numbers) == 4
+    assert all(min(of) == 0 and sorted(set(of)) == of for of in numbers.values())
 
 
 def test_the_broker_away_under_ingest_and_nothing_is_missing(writing: Writing, broker: Broker, prefix: str) -> None:
@@ -397,6 +414,33 @@ def test_a_standby_takes_over_from_one_that_was_killed(writing: Writing, broker:
     assert missing(writing, everything(broker.bootstrap, f"{prefix}hub.events")) == set()
 
 
+def test_a_line_stays_ours_while_the_broker_takes_its_time(writing: Writing, broker: Broker, prefix: str) -> None:
+    """Twice as long as a lease."""
+    path = settings(broker, prefix)
+    path.write_text(path.read_text().replace("lease_s = 1", "lease_s = 4"))
+    at, other = kafka.Broker(load(path, {})), Relayed(writing.hub.log)
+    line = EventsLine(writing.hub.log, at, Registry(writing.hub.log.schemas))
+    stop = threading.Event()
+    running = threading.Thread(
+        target=Relay(writing.hub.relayed, at, lambda: [line]).run, args=(stop, lambda sent: None)
+    )
+    running.start()
+    try:
+        wait_for("it sends", lambda: writing.lag() == 0)
+        broker.pause()
+        writing.write(10)
+        until = time.monotonic() + 8
+        while time.monotonic() < until:
+            assert other.take(line.name, timedelta(seconds=4)) is None
+            time.sleep(0.1)
+        broker.resume()
+        wait_for("it sends again", lambda: writing.lag() == 0)
+    finally:
+        broker.resume()
+        stop.set()
+        running.join()
+
+
 def test_one_who_was_overtaken_stores_nothing(writing: Writing, broker: Broker, prefix: str) -> None:
     hub, other = writing.hub, Relayed(writing.hub.log)
     held = hub.relayed.take("hub.events", timedelta(0))
@@ -433,32 +477,6 @@ def test_one_who_is_overtaken_while_it_decides_sends_nothing(town: Town, broker:
     assert sent.once(told.append)
     there = everything(broker.bootstrap, f"{prefix}hub.events")
     assert len(there) == sum(one.messages for one in told), "what was overtaken was sent as well"
-
-
-def test_a_topic_that_would_lose_what_it_has_to_keep_is_refused(writing: Writing, broker: Broker, prefix: str) -> None:
-    if not broker.lasting:
-        pytest.skip("the broker of the wheel tells nothing of a topic's configuration")
-    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
-    admin.create_topics({f"{prefix}hub.events": {"configs": {"cleanup.policy": "compact"}}})
-    admin.create_topics({f"{prefix}hub.view.clinic": {"configs": {"cleanup.policy": "compact"}}})
-    admin.create_topics({f"{prefix}hub.ingest": {"configs": {"max.message.bytes": "30000000"}}})
-    short = {"cleanup.policy": "compact,delete", "retention.ms": "3600000", "delete.retention.ms": "86400000"}
-    admin.create_topics({f"{prefix}hub.view.other": {"configs": short}})
-    admin.close()
-    at = kafka.Broker(load(settings(broker, prefix), {}))
-    with pytest.raises(Misuse, match=r"cleanup\.policy=delete"):
-        at.ensure([at.events()])
-    with pytest.raises(Misuse, match=r"retention\.ms"):
-        at.ensure([at.view("clinic")])
-    for name, wrong in (("hub.ingest", "max.message.bytes"), ("hub.view.other", "delete.retention.ms")):
-        with pytest.raises(Misuse, match=wrong.replace(".", r"\.")):
-            at.ensure([at.ingest() if name == "hub.ingest" else at.view("other")])
-    at.ensure([at.view("aizu-city"), at.refused()])
-    again = kafka.Broker(at.settings)
-    again.ensure([at.view("aizu-city"), at.refused()])
-    other = kafka.Broker(replace(at.settings, topics=replace(at.settings.topics, prefix=f"{prefix}other.")))
-    other.ensure([other.ingest()])
-    kafka.Broker(other.settings).ensure([other.ingest()])
 
 
 def test_a_delivery_that_fails_is_told_and_not_passed_over(writing: Writing, broker: Broker, prefix: str) -> None:

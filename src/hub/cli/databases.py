@@ -23,7 +23,8 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
     from hub.log.postgres import grant
 
     at = place_of(database)
-    if (append or read) and at.file is not None:
+    granting = append is not None or read is not None
+    if granting and at.file is not None:
         raise Misuse("--append and --read are for PostgreSQL; who may open an SQLite file is its owner's matter")
     if at.file is not None and not at.file.exists():
         raise Misuse("there is no database yet; run: hub init")
@@ -32,7 +33,7 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
         try:
             with naming(engine, role):
                 changed = migrations.upgrade(engine, role)
-                if append or read:
+                if granting:
                     with dialect(engine).writing(engine).begin() as connection:
                         grant(connection, role, append, read)
         finally:

@@ -48,7 +48,9 @@ def relay(
         told = _Telling(as_json, again="" if once else "; it is tried again")
         if once:
             if not lines.once(told):
-                raise Busy("not everything was sent; hub relay --status says why")
+                raise Busy(
+                    "not everything was sent: a line failed (hub relay --status says why), or another relay sends on it"
+                )
             return
         stop = until_signal()
         note(f"Relaying to {', '.join(broker.settings.bootstrap)}. Ctrl+C ends it.", as_json=as_json)

@@ -306,10 +306,11 @@ def grant(connection: Connection, role: Role, append: str | None, read: str | No
     what is no name of a role.
     """
     schema = _schema(connection)
-    for name in filter(None, (append, read)):
+    named = [name for name in (append, read) if name is not None]
+    for name in named:
         if not name.isidentifier() or not name.isascii():
             raise Misuse("a role's name has to be letters, digits and _")
-    for name in filter(None, (append, read)):
+    for name in named:
         _run(connection, f'GRANT USAGE ON SCHEMA "{schema}" TO "{name}"')
         _run(connection, f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO "{name}"')
     if append:

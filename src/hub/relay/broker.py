@@ -22,6 +22,7 @@ from kafka.partitioner.default import DefaultPartitioner, murmur2
 from kafka.structs import OffsetAndMetadata
 
 from hub.errors import Busy, HubError, Misuse, Unavailable
+from hub.relay import batches
 from hub.relay.settings import Kafka
 
 EVENTS, VIEWS, INGEST, REFUSED = "hub.events", "hub.view.", "hub.ingest", "hub.ingest.refused"
@@ -68,11 +69,15 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (kafka.MessageSizeTooLargeError, "the broker refuses the size of a message; see max.message.bytes of its topic"),
     (kafka.UnsupportedVersionError, "the broker is too old; it has to be Apache Kafka 2.1 or newer"),
     (ssl.SSLError, "TLS with the broker fails; see ca_file in HUB_KAFKA"),
-    (kafka.KafkaTimeoutError, "the broker does not answer in time"),
+    (
+        kafka.KafkaTimeoutError,
+        "the broker does not answer in time; does it run, and are bootstrap and security in HUB_KAFKA right?",
+    ),
 )
 
 logging.getLogger("kafka").addHandler(logging.NullHandler())
 logging.getLogger("kafka").propagate = False
+batches.install()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +112,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One message that came."""
+    """One message that came. readable: False where nothing but its place is known."""
 
     topic: str
     partition: int
@@ -115,6 +120,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = field(repr=False)
+    readable: bool = True
 
 
 class Broker:
@@ -352,6 +358,7 @@ class Consumer:
                 key=one.key,
                 value=one.value,
                 headers=one.headers,
+                readable=one.headers is not batches.UNREADABLE,
             )
             for records in found.values()
             for one in records
@@ -406,10 +413,11 @@ def told() -> Iterator[None]:
         raise _Moved("the group has given the partitions to another member") from None
     except (kafka.KafkaError, ssl.SSLError) as error:
         words = next((words for kind, words in _WORDS if isinstance(error, kind)), None)
-        said = words or f"the broker cannot do it ({type(error).__name__})"
+        said = words or f"the broker cannot do it ({type(error).__name__}); its own log says more"
         raise (Misuse(said) if isinstance(error, _OPERATORS) else Unavailable(said)) from None
     except OSError as error:
-        raise Unavailable(f"the broker cannot be reached ({error.strerror or type(error).__name__})") from None
+        why = error.strerror or type(error).__name__
+        raise Unavailable(f"the broker cannot be reached ({why}); see bootstrap in HUB_KAFKA") from None
 
 
 def _made(kind: Callable[..., Any], *topics: str, **how: Any) -> Any:

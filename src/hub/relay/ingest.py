@@ -39,6 +39,9 @@ GROUP = INGEST
 AT_ONCE = 1_000
 """Events that share a commit."""
 
+AT_ONCE_BYTES = 4 * 1024 * 1024
+"""Of messages that are read at once: what they say takes up to twenty times as much in memory."""
+
 VIA = "events:kafka"
 _WAIT_S = 0.5
 _ACTOR = "kafka:ingest"
@@ -120,15 +123,17 @@ class Ingest:
                 return  # others have the partitions now, and what was not ticked off comes to them
 
     def _parts(self, records: Sequence[Record]) -> Iterator[tuple[list[_One], list[Record]]]:
-        """The events of the records, about so many at once, each with the records that are whole by then."""
+        """The events of the records, about so many and so large at once, each with the records that are whole then."""
         part: list[_One] = []
         whole: list[Record] = []
+        size = 0
         for record in records:
             part += [_One(record, number, sent) for number, sent in enumerate(self._reading.events(record))]
             whole.append(record)
-            if len(part) >= AT_ONCE:
+            size += len(record.value or b"")
+            if len(part) >= AT_ONCE or size >= AT_ONCE_BYTES:
                 yield part, whole
-                part, whole = [], []
+                part, whole, size = [], [], 0
         if whole:
             yield part, whole
 

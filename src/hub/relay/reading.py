@@ -22,6 +22,7 @@ from hub.web.problems import Problem
 from hub.wire import attributes, read_headers
 
 _AVRO = ("application/avro", "application/vnd.apache.avro+binary", "avro/binary", "application/vnd.confluent.avro")
+_UNREADABLE = "is no record of Kafka that can be read: a header's name that is not UTF-8, or bytes in no order"
 _SAID = f"has neither ce_ headers nor the content-type {STRUCTURED}"
 
 
@@ -35,6 +36,8 @@ class Reading:
         """The events of a message, at least one: what cannot be read is one that was not."""
         value = record.value
         try:
+            if not record.readable:
+                raise PayloadError(_UNREADABLE)
             said = read_headers(record.headers)
             content = _media_type(said.get("datacontenttype"))
             if value is None:

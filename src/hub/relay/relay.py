@@ -233,5 +233,5 @@ def reason_of(failure: Exception) -> str:
     if isinstance(failure, HubError):
         return str(failure)
     if isinstance(failure, SQLAlchemyError):
-        return f"the hub's database failed ({type(failure).__name__}); see the disk"
+        return f"the hub's database failed ({type(failure).__name__}); see its disk and, of a server, its own log"
     return f"the hub failed ({type(failure).__name__}); tell its makers"
