@@ -132,3 +132,14 @@ def test_the_relay_is_measured_against_a_real_broker(
         "relay: until everything of these is sent",
         "relay: an emergency opens 60 persons to four recipients",
     ]
+
+
+def test_figures_for_planning_are_measured_with_a_real_hub_derive(capsys: pytest.CaptureFixture[str]) -> None:
+    run(quick=False, profile=False, as_json=True, figures_only=True, sizes=TINY)
+    said = json.loads(capsys.readouterr().out)
+    assert said["command"] == "hub bench --statistics"
+    assert [figure["name"] for figure in said["figures"]] == [
+        "figures for planning of 60 persons: one process",
+        "figures for planning of 60 persons: with one hub derive",
+    ]
+    assert all(figure["value"] > 0 for figure in said["figures"])

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from hub.bench import relaying
+from hub.bench import counting, relaying
 from hub.bench.figures import FULL, QUICK, Sizes
 from hub.bench.measures import Bench
 from hub.bench.report import described, load_average, progress, told
@@ -30,6 +30,7 @@ def run(
     profile: bool,
     as_json: bool,
     sources_only: bool = False,
+    figures_only: bool = False,
     database: str | None = None,
     broker: Broker | None = None,
     sizes: Sizes | None = None,
@@ -37,11 +38,12 @@ def run(
     """Measure on a temporary hub, and print: the machine, the command, and each figure with its floors.
 
     profile: take each measure once more under the profiler, and say what costs what. sources_only: the connectors
-    alone. database: the URL of a PostgreSQL, where the hub is in schemas that are dropped; without it, an SQLite file.
-    broker: the relay alone, against it.
+    alone. figures_only: the figures for planning alone. database: the URL of a PostgreSQL, where the hub is in schemas
+    that are dropped; without it, an SQLite file. broker: the relay alone, against it.
     """
     sizes = sizes or (QUICK if quick else FULL)
     flags = {"--quick": quick, "--profile": profile, "--connectors": sources_only, "--relay": broker is not None}
+    flags["--statistics"] = figures_only
     command = " ".join(["hub bench", *(flag for flag, is_set in flags.items() if is_set)])
     command += "" if database is None else " --database URL"
     begun = time.perf_counter()
@@ -52,7 +54,12 @@ def run(
         urls = Urls(*(rooms.enter_context(throwaway(url)) for url in named))
         machine = described(folder, urls.hub)
         bench = Bench(folder, urls, sizes, say, profile=profile)
-        figures = bench.run(sources_only=sources_only) if broker is None else relaying.measure(bench, broker)
+        if broker is not None:
+            figures = relaying.measure(bench, broker)
+        elif figures_only:
+            figures = counting.measure(bench)
+        else:
+            figures = bench.run(sources_only=sources_only)
         machine["load_after"] = load_average()
     seconds = time.perf_counter() - begun
     if as_json:

@@ -4,31 +4,24 @@ emergency costs that opens everybody to four recipients at once. A real `hub rel
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from hub.bench.figures import Aim, Figure
+from hub.bench.figures import Figure
+from hub.bench.living import Living
 from hub.bench.stage import Stage
-from hub.bench.town import PURPOSE, all_accepted, declared, enrolled, name_of, registered
+from hub.bench.town import PURPOSE, declared, enrolled, name_of, registered
 from hub.errors import HubError
 from hub.events import LOCATION, Event
-from hub.hub import Hub
-from hub.log.clock import WatchedClock
 from hub.relay.broker import Broker
 
 _RECIPIENTS = tuple(f"department-{number}" for number in range(4))
 _CLASS = "municipality"
 _A_SECOND, _SECONDS, _BATCH = 5_000, 10, 500
 _LONGEST_S = 3_600.0
-_RELAY = ("-c", "from hub.cli import main; main()", "relay")
 
 
 def measure(stage: Stage, broker: Broker) -> list[Figure]:
@@ -36,81 +29,78 @@ def measure(stage: Stage, broker: Broker) -> list[Figure]:
     return _Relaying(stage, broker).run()
 
 
-class _Relaying:
+class _Relaying(Living):
     def __init__(self, stage: Stage, broker: Broker) -> None:
-        self._stage, self._broker, self._random = stage, broker, Random(1)  # noqa: S311 -- the same city in every run
-        self._hub = Hub.open(stage.url, WatchedClock(lambda: datetime.now(UTC), time.monotonic), master=bytes(32))
+        super().__init__(stage)
+        self._broker, self._random = broker, Random(1)  # noqa: S311 -- the same city in every run
         self._pings = 0
 
     def run(self) -> list[Figure]:
         try:
             self._settle()
-            with self._relay():
+            with self.command("relay"):
                 self._backlog()
                 self._steady()
                 self._burst()
         finally:
-            self._hub.close()
-        return self._stage.figures
+            self.hub.close()
+        return self.stage.figures
 
     def _settle(self) -> None:
         """Persons with a grant for emergencies, to every department, and a ping each."""
-        persons, take = self._stage.sizes.persons, self._take
-        self._hub.init()
+        persons, take = self.stage.sizes.persons, self.take
+        self.hub.init()
         take([registered(recipient, _CLASS) for recipient in _RECIPIENTS])
         for at in range(0, persons, 1_000):
-            self._stage.say(f"settling the city: {at:,} of {persons:,} persons")
+            self.stage.say(f"settling the city: {at:,} of {persons:,} persons")
             numbers = range(at, min(at + 1_000, persons))
             take([enrolled(number) for number in numbers])
             take([_granted(number) for number in numbers])
             take([self._ping(number) for number in numbers])
 
     def _backlog(self) -> None:
-        self._stage.say("relay: a log that nobody has sent yet")
-        end = self._hub.log.entries.max_notification_id() or 0
+        self.stage.say("relay: a log that nobody has sent yet")
+        end = self.hub.log.entries.max_notification_id() or 0
         began = time.perf_counter()
         self._until(lambda: self._sent("hub.events") >= end)
-        self._figure(f"relay: a log of {end:,} entries to hub.events", "1/s", [end / (time.perf_counter() - began)])
+        self.figure(f"relay: a log of {end:,} entries to hub.events", "1/s", [end / (time.perf_counter() - began)])
 
     def _steady(self) -> None:
-        self._stage.say(f"relay: {_A_SECOND:,} events a second")
+        self.stage.say(f"relay: {_A_SECOND:,} events a second")
         lags: list[float] = []
         began = time.perf_counter()
         for number in range(_A_SECOND * _SECONDS // _BATCH):
-            persons = (self._random.randrange(self._stage.sizes.persons) for _ in range(_BATCH))
-            self._take([self._ping(person) for person in persons])
-            lags.append(max((lag.lag_s for lag in self._hub.relayed.lags()), default=0.0))
+            persons = (self._random.randrange(self.stage.sizes.persons) for _ in range(_BATCH))
+            self.take([self._ping(person) for person in persons])
+            lags.append(max((lag.lag_s for lag in self.hub.relayed.lags()), default=0.0))
             time.sleep(max(0.0, began + (number + 1) * _BATCH / _A_SECOND - time.perf_counter()))
         rate = _A_SECOND * _SECONDS / (time.perf_counter() - began)
-        self._figure(f"relay: seconds behind at {rate:,.0f} events/s for {_SECONDS} s", "s", lags)
-        end = self._hub.log.entries.max_notification_id() or 0
+        self.figure(f"relay: seconds behind at {rate:,.0f} events/s for {_SECONDS} s", "s", lags)
+        end = self.hub.log.entries.max_notification_id() or 0
         began = time.perf_counter()
         self._until(lambda: self._sent("hub.events") >= end)
-        self._figure("relay: until everything of these is sent", "s", [time.perf_counter() - began])
+        self.figure("relay: until everything of these is sent", "s", [time.perf_counter() - began])
 
     def _burst(self) -> None:
         """Four streams stand and show nobody; an emergency opens everybody."""
-        persons = self._stage.sizes.persons
-        self._take([_stream(recipient) for recipient in _RECIPIENTS])
+        persons = self.stage.sizes.persons
+        self.take([_stream(recipient) for recipient in _RECIPIENTS])
         self._until(lambda: all(self._sent(f"hub.view.{recipient}/all") > 0 for recipient in _RECIPIENTS))
         before = {recipient: self._records(recipient) for recipient in _RECIPIENTS}
-        self._stage.say(f"relay: an emergency opens {persons:,} persons to four recipients")
+        self.stage.say(f"relay: an emergency opens {persons:,} persons to four recipients")
         began = time.perf_counter()
-        self._take([declared("bench", datetime.now(UTC) + timedelta(hours=10))])
+        self.take([declared("bench", datetime.now(UTC) + timedelta(hours=10))])
         took: dict[str, float] = {}
 
         def shown() -> bool:
             for recipient in _RECIPIENTS:
                 if recipient not in took and self._records(recipient) - before[recipient] >= persons:
                     took[recipient] = time.perf_counter() - began
-                    self._stage.say(f"relay: {len(took)} of four recipients have everybody")
+                    self.stage.say(f"relay: {len(took)} of four recipients have everybody")
             return len(took) == len(_RECIPIENTS)
 
         self._until(shown, look_s=0.5)
-        self._figure(f"relay: an emergency opens {persons:,} persons to four recipients", "s", list(took.values()))
-
-    def _take(self, events: list[Event]) -> None:
-        all_accepted(self._hub.intake.take(events))
+        self.figure(f"relay: an emergency opens {persons:,} persons to four recipients", "s", list(took.values()))
 
     def _ping(self, person: int) -> Event:
         self._pings += 1
@@ -123,7 +113,7 @@ class _Relaying:
         return Event(source="myhazard", id=name, kind=LOCATION, person=name_of(person), occurred_at=now, data=where)
 
     def _sent(self, line: str) -> int:
-        return next((lag.position for lag in self._hub.relayed.lags() if lag.name == line), 0)
+        return next((lag.position for lag in self.hub.relayed.lags() if lag.name == line), 0)
 
     def _records(self, recipient: str) -> int:
         return self._broker.written(self._broker.view(recipient))
@@ -134,36 +124,6 @@ class _Relaying:
             if time.monotonic() > deadline:
                 raise HubError("the relay of the bench did not get there; hub relay --status says why")
             time.sleep(look_s)
-
-    @contextmanager
-    def _relay(self) -> Iterator[None]:
-        key = self._stage.folder / "bench.key"
-        key.write_text("00" * 32)
-        environment = os.environ | {"HUB_DATABASE_URL": self._stage.url, "HUB_MASTER_KEY_FILE": str(key)}
-        process = subprocess.Popen(  # noqa: S603 -- our own interpreter and arguments
-            [sys.executable, *_RELAY], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-    def _figure(self, name: str, unit: str, values: list[float], aim: Aim | None = None) -> None:
-        slow = sorted(values)[min(len(values) - 1, int(len(values) * 0.95))]
-        figure = Figure(
-            name=name,
-            unit="1/s" if unit == "1/s" else "s",
-            value=statistics.median(values),
-            p95=slow,
-            rounds=len(values),
-            floors=(),
-            aim=aim.text if aim else None,
-            met=None,
-            on_cpu=None,
-            elsewhere=None,
-        )
-        self._stage.figures.append(figure)
 
 
 def _granted(number: int) -> Event:

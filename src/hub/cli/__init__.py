@@ -23,6 +23,7 @@ from hub.cli.opening import (
     Opening,
     Out,
     connectors,
+    one_of,
     opened,
     print_json,
     say,
@@ -452,6 +453,7 @@ def bench(
     relays: Annotated[
         bool, typer.Option("--relay", help="The relay alone, to the broker that HUB_KAFKA names.")
     ] = False,
+    figures: Annotated[bool, typer.Option("--statistics", help="The figures for planning alone.")] = False,
     database: Annotated[
         str | None, typer.Option("--database", metavar="URL", help="On this PostgreSQL, in schemas that are dropped.")
     ] = None,
@@ -461,11 +463,13 @@ def bench(
     from hub.bench import run
     from hub.cli.relay import broker_named
 
+    one_of(connectors=connectors, relay=relays, statistics=figures)
     run(
         quick=quick,
         profile=profile,
         as_json=as_json,
         sources_only=connectors,
+        figures_only=figures,
         database=database,
         broker=broker_named() if relays else None,
     )
