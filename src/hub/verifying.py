@@ -22,7 +22,7 @@ from hub.events import Entry
 from hub.log import merkle, recorder, sealing
 from hub.log.database import Beside, dialect
 from hub.log.log import Closed, Log
-from hub.views import facts, index
+from hub.views import facts, index, links
 from hub.views.views import DISCLOSED, LAGGING, TABLES, Views
 from hub.waiting import Waiting
 
@@ -60,6 +60,7 @@ def verify(log: Log, *, views: bool = True) -> Verified:
     """
     for _ in range(_TRIES):
         ended = log.keyring.ended()
+        log.keyring.renew()  # what this process holds in memory opens what another has destroyed
         try:
             return _verify(log, views)
         except Tampered:
@@ -110,6 +111,7 @@ class _Verifying:
         """
         self._follow()
         until, found = self.tree.size, self._known()
+        self._follow()  # to read all identities took its time
         for _ in range(_ROUNDS):
             end = self._log.entries.end(self._connection).position
             self._go_on(end)
@@ -243,6 +245,7 @@ class _Verifying:
             self._connection.commit()
             found += sum(_number(*row) for row in rows if row.position <= self.tree.size)
             page = query.where(key > tuple_(*(literal(value) for value in rows[-1][:2])))
+        self._connection.commit()
         return found
 
     def _identity(self, found: int, until: int) -> None:
@@ -264,6 +267,7 @@ class _Verifying:
             raise Busy("hub retain brings the views along with what it destroyed; verify again") from None
 
     def _same(self) -> int:
+        links.drop_severed(self._connection)  # of the copy: the others were derived before what severed them
         count = 0
         for table in TABLES:
             standing = _rows(self._connection, table, self._beside.kept)
