@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from urllib.error import URLError
 
 import pytest
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 import databases
 from conftest import Said, Town
@@ -126,3 +128,17 @@ def test_a_process_that_derives_shows_how_far_it_is(town: Town) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert town.hub.index.lag().waiting == 0
+
+
+def test_while_the_database_is_away_the_other_figures_are_told(capfd: pytest.CaptureFixture[str]) -> None:
+    """That is when the failures are looked at."""
+
+    def away() -> float:
+        raise NoConnection("no connection was free")
+
+    figures = DeriveFigures(away)
+    figures.failed()
+    samples = shown(figures)
+    assert math.isnan(samples.pop("hub_derived_lag_disclosures"))
+    assert samples["hub_derived_failures_total"] == 1
+    assert capfd.readouterr().err == ""

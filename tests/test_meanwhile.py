@@ -16,6 +16,7 @@ from conftest import Town
 from hub import verifying
 from hub.backup import Databases, restore, take_keys, take_log, taking
 from hub.errors import Busy, Tampered
+from hub.hub import Hub
 from hub.log import recorder
 from hub.log.log import Log
 from hub.scenario import SOURCE
@@ -187,3 +188,34 @@ def test_who_is_erased_behind_the_last_snapshot_whose_key_is_gone_by_then_is_no_
 
     found = verified(home, act)
     assert (found.erased > 0, found.size) == (True, end(home))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_month_that_another_process_destroys_while_the_log_is_verified_is_no_damage(home: Town, place: int) -> None:
+    """The keys that this process holds in memory open what the other's rows say is lost."""
+    looked = At()
+    verified(home, looked)
+    home.clock.set(OVER)
+    other = Hub.open(home.url, home.clock, folder=home.folder, durable=False)
+    try:
+        found = verified(home, At(where(looked.pages)[place], other.retention.retain))
+    finally:
+        other.close()
+    assert found.size == end(home)
+    assert home.hub.audit.verify().ended > 0
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_an_id_that_was_linked_to_somebody_else_who_is_erased_meanwhile_is_no_damage(home: Town, place: int) -> None:
+    """What the log says of the later link cannot be read when it is gone through: the earlier one does not stand."""
+
+    def act() -> None:
+        home.tell("person.enrolled", person="saburo", areas=["07202"])
+        home.tell("identity.linked", person="saburo", source=SOURCE, ref="r-hanako")
+        home.tell("person.erased", person="saburo")
+
+    looked = At()
+    verified(home, looked)
+    found = verified(home, At(where(looked.pages)[place], act))
+    assert found.size == end(home) or place > 1
+    assert home.hub.audit.verify().erased > 0

@@ -16,6 +16,7 @@ from conftest import Town
 from hub.errors import Busy, HubError, Tampered
 from hub.events import Event, Position
 from hub.hub import Hub
+from hub.log.clock import WatchedClock
 from hub.log.recorder import head
 from hub.rules import Moment
 from hub.statistics import Question, Statistics, counting, sharing
@@ -238,6 +239,41 @@ def leap(town: Town, of: Renewal, by: timedelta) -> None:
     with town.hub.log.entries.maintaining() as connection:
         connection.execute(update(portion).where(portion.c.number == 3).values(lease="x", lease_us=ahead))
         connection.execute(update(renewal).values(used_us=ahead))
+
+
+class Leaping(WatchedClock):
+    """Goes by the town's clock, which is far from that of PostgreSQL's server."""
+
+    def compare(self, other: Any) -> None:
+        pass
+
+
+def test_a_machine_whose_clock_leapt_ends_nothing_that_others_carry(counted: Town) -> None:
+    """It appends nothing, and may have no other way to say so."""
+    of, leapt = begun(counted.hub), timedelta()
+    before = rows(counted.hub)
+    clock = Leaping(lambda: counted.clock.now() + leapt, lambda: 0.0)
+    hub = Hub.open(counted.url, clock, folder=counted.folder, durable=False)
+    try:
+        assert hub.statistics.carry()
+        share = hub.statistics._sharing.take()
+        assert share is not None
+        leapt = timedelta(hours=1)
+        for act in (
+            hub.statistics.tidy,
+            lambda: hub.statistics._sharing.drop(of.name),
+            lambda: hub.statistics._sharing.finish(share, b"{}"),
+            lambda: hub.statistics.read(question()),
+        ):
+            with pytest.raises(Busy, match="clock"):
+                act()
+        assert rows(counted.hub) == before
+        leapt = timedelta(seconds=1)
+        assert hub.statistics.carry()
+    finally:
+        hub.close()
+    counted.clock.set(counted.now + sharing.LEASE + TINY)
+    assert counted.hub.statistics.read(question()).moment == of.moment
 
 
 def test_a_lease_of_a_clock_that_leapt_ends(counted: Town) -> None:

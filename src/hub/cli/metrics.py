@@ -6,13 +6,15 @@ them, so it is on loopback where no address is named.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
+from sqlalchemy.exc import SQLAlchemyError
 
-from hub.errors import Misuse
+from hub.errors import HubError, Misuse
 
 if TYPE_CHECKING:
     from hub.relay.derive import Derived
@@ -32,8 +34,15 @@ class Figures:
         ProcessCollector(registry=self.registry)
 
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """A figure that is read when it is asked for."""
-        Gauge(name, description, registry=self.registry).set_function(read)
+        """A figure that is read when it is asked for; NaN while it cannot be, so that the others are told."""
+
+        def now() -> float:
+            try:
+                return read()
+            except (HubError, SQLAlchemyError):
+                return math.nan
+
+        Gauge(name, description, registry=self.registry).set_function(now)
 
     def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Counter:
         """A figure that only grows."""

@@ -220,11 +220,16 @@ class Recorder(ApplicationRecorder):
         row = connection.execute(self._lock_head).first()
         if row is None:
             raise Tampered(_NO_HEAD)
+        last = self._trusted(connection, row)
+        return Append(connection, merkle.Frontier.decode(row.position, row.frontier), last, self.clock.now())
+
+    def _trusted(self, connection: Connection, row: Row[Any, Any, Any]) -> datetime | None:
+        """When the newest entry was recorded. Raises Busy where the clock cannot be trusted. row: the head's."""
         self.clock.compare(getattr(row, "time", None))
         last = _time(row.recorded_us) if row.position else None
         accepted = connection.scalar(_ACCEPTED)
         self.clock.watch(last, datetime.fromisoformat(accepted) if accepted else None)
-        return Append(connection, merkle.Frontier.decode(row.position, row.frontier), last, self.clock.now())
+        return last
 
     def check_clock(self) -> None:
         """Raise Busy where the clock cannot be trusted, so that nothing is appended."""
@@ -273,11 +278,17 @@ class Recorder(ApplicationRecorder):
         return Head(row.position, _time(row.recorded_us) if row.position else None)
 
     @contextmanager
-    def maintaining(self) -> Iterator[Connection]:
-        """A writing transaction that appends nothing: for derived tables."""
+    def maintaining(self, *, timed: bool = False) -> Iterator[Connection]:
+        """A writing transaction that appends nothing: for derived tables.
+
+        timed: what is written goes by the time; raises Busy where the clock cannot be trusted, as `appending` does.
+        """
         with self._turn, self._writers.begin() as connection:
-            if connection.execute(_LOCK_HEAD).first() is None:
+            row = connection.execute(self._lock_head).first()
+            if row is None:
                 raise Tampered(_NO_HEAD)
+            if timed:
+                self._trusted(connection, row)
             yield connection
 
     def known(self, connection: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:

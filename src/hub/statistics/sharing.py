@@ -111,7 +111,11 @@ class Share:
 
 
 class Sharing:
-    """The renewals of one log that are under way. Threads may share it."""
+    """The renewals of one log that are under way. Threads may share it.
+
+    What is written goes by the time, so that each call that writes raises Busy on a machine whose clock cannot be
+    trusted: it would end what others carry.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -141,7 +145,7 @@ class Sharing:
         box = self._sealed(b"renewal" + new.bound, self._said(new))
         stops = [*firsts[1:], FOREVER]
         rows = [(new.name, n, *of, None, 0, None) for n, of in enumerate(zip(firsts, stops, strict=True))]
-        with self._log.entries.maintaining() as connection:
+        with self._log.entries.maintaining(timed=True) as connection:
             now = self.now(connection)
             self.end(connection, now)
             found = self.of(connection, new.name)
@@ -158,7 +162,7 @@ class Sharing:
         with self._log.entries.snapshot() as (connection, _):
             if self._free(connection, name) is None:
                 return None
-        with self._log.entries.maintaining() as connection:
+        with self._log.entries.maintaining(timed=True) as connection:
             found = self._free(connection, name)
             if found is None:
                 return None
@@ -180,7 +184,7 @@ class Sharing:
         at = and_(renewal.c.position == of.moment.position, renewal.c.time_us == micros(of.moment.time))
         same = select(renewal.c.name).where(renewal.c.name == of.name, at).exists()
         open_ = and_(portion.c.name == of.name, portion.c.number == share.number, portion.c.box.is_(None), same)
-        with self._log.entries.maintaining() as connection:
+        with self._log.entries.maintaining(timed=True) as connection:
             done = connection.execute(update(portion).where(open_).values(box=box, lease=None, lease_us=0)).rowcount
             if done:
                 self._used(connection, of, self.now(connection))
@@ -222,7 +226,7 @@ class Sharing:
 
     def drop(self, name: bytes) -> None:
         """Forget a renewal that nothing can be made of."""
-        with self._log.entries.maintaining() as connection:
+        with self._log.entries.maintaining(timed=True) as connection:
             self.end(connection, self.now(connection), name)
 
     def tidy(self) -> None:
@@ -231,7 +235,7 @@ class Sharing:
             now = self.now(connection)
             over = connection.scalar(select(renewal.c.name).where(not_(_lives(now))).limit(1))
         if over is not None:
-            with self._log.entries.maintaining() as connection:
+            with self._log.entries.maintaining(timed=True) as connection:
                 self.end(connection, self.now(connection))
 
     def _free(self, connection: Connection, name: bytes | None) -> tuple[Renewal, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Connection, LargeBinary, Table, delete, insert, select
+from sqlalchemy import Column, Connection, LargeBinary, Table, delete, exists, insert, select
 
 from hub.events import Entry
 from hub.log import recorder
@@ -66,6 +66,12 @@ def end_person(connection: Connection, ordinal: int, position: int, *, live: boo
     connection.execute(delete(link).where(link.c.person == ordinal))
     _sever(connection, names, position, live=live)
     return names
+
+
+def drop_severed(connection: Connection) -> None:
+    """Drop what does not stand though it was put: it was severed behind its position while views were derived."""
+    behind = (severed.c.digest == link.c.digest) & (severed.c.position > link.c.position)
+    connection.execute(delete(link).where(exists(select(severed.c.digest).where(behind))))
 
 
 def _sever(connection: Connection, names: Iterable[bytes], position: int, *, live: bool) -> None:
