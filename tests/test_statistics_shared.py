@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from random import Random
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def begun(hub: Hub, asked: Question | None = None) -> Renewal:
     """A renewal that somebody begins, who is killed before carrying anything."""
     killed: list[Renewal] = []
 
-    def die(of: Renewal) -> None:
+    def die(of: Renewal, *, tells: bool) -> None:
         killed.append(of)
         raise KeyboardInterrupt
 
@@ -127,7 +128,6 @@ def test_shares_carried_by_several_come_to_what_one_sweep_gives(counted: Town, j
         assert helper.statistics.carry()
     wanted = single(counted.hub, of)
     at_once(counted, "safety.answered", range(30), status="injured")  # what happens meanwhile is of the next hour
-    at_once(counted, "consent.revoked", range(1, 4), grant="all")
     answer = helpers[0].statistics.read(question())
     assert answer.body == wanted[question()].body
     assert list(answer.counted or ()) == wanted[question()].counted
@@ -137,6 +137,41 @@ def test_shares_carried_by_several_come_to_what_one_sweep_gives(counted: Town, j
     assert counted.hub.statistics.read(mesh).body == wanted[mesh].body
     positions = counted.hub.audit.disclosures()
     assert [counted.hub.audit.repeat(position).same for position in positions] == [True, True]
+
+
+def test_nobody_who_asks_after_a_revocation_tells_what_was_begun_before_it(
+    counted: Town, join: Callable[[], Hub]
+) -> None:
+    """Its shares were all carried, and who asked is gone: it is begun anew (R21)."""
+    of = begun(counted.hub)
+    while counted.hub.statistics.carry():
+        continue
+    at_once(counted, "consent.revoked", range(5), grant="all")
+    answer = join().statistics.read(question())
+    assert safe(answer.body) == 15
+    assert answer.moment.position > of.moment.position
+    assert rows(counted.hub) == 0
+
+
+def test_who_asked_before_a_revocation_tells_and_who_asks_after_it_finds_it_kept(
+    counted: Town, join: Callable[[], Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, merged, found = join(), counted.hub.statistics._merged, list[bytes]()
+
+    def overtaken(*of: Any) -> Any:
+        monkeypatch.undo()
+        at_once(counted, "consent.revoked", range(5), grant="all")
+        later = Thread(target=lambda: found.append(other.statistics.read(question()).body))
+        later.start()
+        asking.append(later)
+        return merged(*of)
+
+    asking: list[Thread] = []
+    monkeypatch.setattr(counted.hub.statistics, "_merged", overtaken)
+    answer = counted.hub.statistics.read(question())
+    asking[0].join()
+    assert safe(answer.body) == 20
+    assert found == [answer.body]
 
 
 def test_two_who_ask_share_the_work_and_the_figure(
@@ -315,12 +350,20 @@ def test_who_asked_is_killed_when_all_is_carried_and_the_next_tells_it(
     assert rows(other) == 0
 
 
-def test_who_is_erased_meanwhile_is_in_no_share_that_comes_later(counted: Town, join: Callable[[], Hub]) -> None:
-    begun(counted.hub)
+def test_who_is_erased_meanwhile_is_in_no_share_that_comes_later(
+    counted: Town, join: Callable[[], Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = join()
-    assert other.statistics.carry()
-    at_once(counted, "person.erased", range(1, 2))  # in the first share, and counted by then
-    at_once(counted, "person.erased", range(19, 20))
+    finish = other.statistics._sharing.finish
+
+    def first(*of: Any) -> bool:
+        monkeypatch.undo()
+        done = finish(*of)
+        at_once(counted, "person.erased", range(1, 2))  # in the first share, and counted by then
+        at_once(counted, "person.erased", range(19, 20))
+        return done
+
+    monkeypatch.setattr(other.statistics._sharing, "finish", first)
     answer = other.statistics.read(question())
     assert len(answer.counted or ()) == 29
     again = counted.hub.audit.repeat(counted.hub.audit.disclosures()[-1])

@@ -154,6 +154,7 @@ class Statistics:
             purposes = tuple(sorted(standing.city.recipients[question.recipient].purposes))
             name = self._sharing.name(question.recipient, terms, exercise=question.exercise)
             firsts = self._firsts(standing, question, len(purposes))
+            since = self._views.control_since
             made = None
             if len(firsts) == 1 and self._sharing.of(connection, name) is None:
                 made = self._figures(standing, question.beside(purposes), now)
@@ -166,7 +167,7 @@ class Statistics:
                 purposes=purposes,
                 exercise=question.exercise,
             )
-            made = self._carried(new, firsts, self._name(question, terms))
+            made = self._carried(new, firsts, self._name(question, terms), since)
         if made is None:
             return None
         rows = [self._keeping.row(self._name(q, terms), of, told=q == question) for q, of in made.items()]
@@ -179,14 +180,18 @@ class Statistics:
         size = max(1, sharing.AT_ONCE // purposes)
         return [0, *asked[size::size]]
 
-    def _carried(self, new: Renewal, firsts: Sequence[int], figure: bytes) -> dict[Question, Figure] | None:
-        """The figures of a renewal that begins now, or of that of its name that is under way; None where it is over."""
+    def _carried(self, new: Renewal, firsts: Sequence[int], figure: bytes, since: int) -> dict[Question, Figure] | None:
+        """The figures of a renewal that begins now, or of that of its name that is under way; None where it is over.
+
+        since: the last control event that is known. What was begun before it is for those to tell who asked before it
+        (R21): others carry its shares, and find it kept.
+        """
 
         def kept(connection: Connection, now: datetime) -> bool:
             return self._keeping.of(connection, figure, now) is not None
 
         of = self._sharing.begin(new, firsts, kept)
-        return None if of is None else self._shared(of)
+        return None if of is None else self._shared(of, tells=of == new or of.moment.position >= since)
 
     def _tell(self, question: Question, fresh: _Fresh | None, actor: str | None) -> Answer | None:
         """Log and answer the figure that is kept, or else the fresh one; those made with it are kept from now on.
@@ -269,9 +274,10 @@ class Statistics:
             framed = self._framed = of, frame
         return framed[1]
 
-    def _shared(self, of: Renewal) -> dict[Question, Figure] | None:
+    def _shared(self, of: Renewal, *, tells: bool) -> dict[Question, Figure] | None:
         """The figures of a renewal: carry what is free, wait for what others carry, and merge. None where it is over.
 
+        tells: whether it may be told here; else it is waited for until it is, and ended where nobody is there to do it.
         Raises Busy where others carry the rest, and nothing comes for longer than a lease lasts.
         """
         before, since = None, time.monotonic()
@@ -282,13 +288,16 @@ class Statistics:
                 left = self._sharing.left(connection, of)
                 if left is None:
                     return None
-                if left == 0 and of.moment.time <= self._now(end.recorded_at):
+                if left == 0 and tells and of.moment.time <= self._now(end.recorded_at):
                     made = self._merged(connection, end.position, of)
                     break
             if left != before:
                 before, since = left, time.monotonic()
             if time.monotonic() - since > _STILL_S:
-                raise Busy(_ASK_AGAIN)
+                if left:
+                    raise Busy(_ASK_AGAIN)
+                made = None
+                break
             time.sleep(_LOOK_S)
         if made is None:
             self._sharing.drop(of.name)

@@ -106,6 +106,12 @@ class Views:
         self._held: dict[int, Held] = {}
         self._meshes: dict[int, str | None] = {}
 
+    @property
+    def control_since(self) -> int:
+        """The last control event, about a person or the city, or a later position where memory was filled."""
+        with self._lock:
+            return max(self.persons_since, self._city[0])
+
     def at(self, connection: Connection, end: int, position: int | None = None) -> Standing:
         """What holds at `position` (default: at the end) of a log that ends at `end` in this snapshot."""
         with self._lock:
