@@ -9,6 +9,9 @@ ON_POSTGRESQL := tests/log tests/test_scenarios.py tests/test_two_hubs.py tests/
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGES := -e . $(addprefix -e ,$(wildcard connectors/*))
 
+# Bytecode is kept even where the environment says otherwise: the tests compile themselves in every process.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help demo test test-servers check format lock clean
 
 help:
