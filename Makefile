@@ -64,7 +64,7 @@ $(KAFKA)/libs/.stamp: $(KAFKA)/pom.xml
 
 test-servers: $(VENV)/dev.stamp $(OPENID)/node_modules/.stamp $(KAFKA)/libs/.stamp
 	HUB_TEST_SERVERS=require $(BIN)/python -m pytest tests/servers
-	HUB_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist worksteal tests
+	HUB_TEST_DATABASE=postgresql HUB_TEST_WORLDS=all $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
