@@ -618,4 +618,5 @@ def sent_in(seed: int) -> int:
 
 
 def test_in_random_worlds_every_consumer_shows_what_a_view_shows() -> None:
-    assert sum(map(sent_in, range(8))) > 50, "too little was sent"
+    seeds = worlds.few(range(8))
+    assert sum(map(sent_in, seeds)) > 6 * len(seeds), "too little was sent"

@@ -16,7 +16,7 @@ import worlds
 from doors import Client, Reply, WebWorld
 from test_rules_property import Witness
 
-PAIRS = range(3)
+PAIRS = worlds.few(range(3))
 FORMATS = ("application/json", "application/geo+json", "text/csv")
 RANDOM = ("hub-disclosure", "hub-position")
 _REF = re.compile(rb'(?<=")[0-9a-f]{32}(?=")')
@@ -130,11 +130,11 @@ def test_what_a_recipient_may_not_see_changes_no_byte_of_any_answer() -> None:
     names = ("added", "alike", "shown", "pages", "errors", "reads", "messages", "told")
     counted = {name: sum(getattr(witness, name) for witness in witnesses) for name in names}
     assert counted["added"] >= 15 * len(witnesses), "too little was added"
-    assert counted["shown"] >= 10, counted
-    assert counted["pages"] > counted["alike"] >= 50, counted
+    assert counted["shown"] >= 3 * len(witnesses), counted
+    assert counted["pages"] > counted["alike"] >= 16 * len(witnesses), counted
     assert counted["errors"], counted
     assert counted["reads"], counted
-    assert counted["messages"] >= 15, counted
+    assert counted["messages"] >= 5 * len(witnesses), counted
     assert counted["told"], counted
 
 

@@ -47,9 +47,10 @@ class Node:
         """Those called `name`, in order; in the element's own namespace unless another is named."""
         inside = namespace or self.namespace
         tag = f"{{{inside}}}{name}" if inside else name
-        found = [child for child in self.element if child.tag == tag]
-        several = len(found) > 1
-        return [Node(e, self._inner(f"{name}[{n}]" if several else name)) for n, e in enumerate(found, 1)]
+        found = list(self.element.iterchildren(tag))
+        if len(found) > 1:
+            return [Node(element, self._inner(f"{name}[{n}]")) for n, element in enumerate(found, 1)]
+        return [Node(element, self._inner(name)) for element in found]
 
     def child(self, name: str, namespace: str | None = None) -> Node | None:
         """The one called `name`, or None. Two are an error: which of them counts would be a guess."""
