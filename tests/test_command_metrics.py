@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 import databases
 from conftest import Said, Town
 from hub.cli.metrics import STATUSES, DeriveFigures, Figures, IngestFigures
-from hub.errors import Misuse
+from hub.errors import Busy, Misuse
 from hub.relay.derive import Derived
 from hub.relay.ingest import Came
 
@@ -56,6 +56,18 @@ def test_a_member_that_derives_says_shares_records_and_failures() -> None:
     assert shown(figures) == wanted | {"hub_derived_failures_total": 0}
     figures(Derived(shares=0, records=0, error="the broker is away", wait_s=1))
     assert shown(figures) == wanted | {"hub_derived_shares": 0, "hub_derived_failures_total": 1}
+
+
+def test_while_the_database_is_away_the_other_figures_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    def away() -> float:
+        raise Busy("the database does not answer; try again")
+
+    figures = DeriveFigures(away)
+    figures.failed()
+    found = shown(figures)
+    assert found["hub_derived_failures_total"] == 1
+    assert "hub_derived_lag_disclosures" not in found
+    assert capfd.readouterr().err == ""
 
 
 def test_what_comes_by_the_topic_is_counted_by_status() -> None:

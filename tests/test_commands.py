@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Said, Town
+from hub.cli.derive import _Failing
+from hub.cli.metrics import DeriveFigures
 from hub.cli.opening import counted, note
 from hub.cli.relay import _Telling
+from hub.errors import Busy
 from hub.hub import Hub
 from hub.log.clock import SetClock
 from hub.quarantine import Refusal
@@ -76,8 +79,28 @@ def test_items_of_the_quarantine_are_one_list_and_one_that_is_not_there_is_told(
     assert hub_main("quarantine", "drop", items[1], *at).status == 0
 
 
-@pytest.mark.parametrize("again", ["", "; it is tried again"])
-def test_a_relay_that_ends_does_not_say_that_it_tries_again(again: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_work_of_derive_says_what_fails_once_and_counts_each_try(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = DeriveFigures(lambda: 0)
+    failing = _Failing("statistics", as_json=False, figures=figures)
+    for error in (Busy("the database does not answer; try again"),) * 3 + (OSError("/secret"), None):
+        failing(error)
+    assert capsys.readouterr().out.splitlines() == [
+        "statistics: the database does not answer; it is tried again",
+        "statistics: the hub's database failed (OSError); it is tried again",
+        "statistics: working again",
+    ]
+    assert figures.registry.get_sample_value("hub_derived_failures_total") == 4
+
+
+def test_derive_once_says_how_far_it_came(town: Town, hub_main: Callable[..., Said]) -> None:
+    said = hub_main("derive", "--once", "--database", town.url)
+    assert (said.status, said.out.startswith("0 disclosures wait; the log ends at ")) == (0, True)
+
+
+@pytest.mark.parametrize(("again", "end"), [(False, "; try again"), (True, "; it is tried again")])
+def test_a_relay_that_ends_does_not_say_that_it_tries_again(
+    again: bool, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = _Telling(as_json=False, again=again)
-    told(Sent(name="hub.events", messages=0, position=1, error="the broker is away", wait_s=1.0))
-    assert capsys.readouterr().out == f"hub.events: the broker is away{again}\n"
+    told(Sent(name="hub.events", messages=0, position=1, error="the broker is away; try again", wait_s=1.0))
+    assert capsys.readouterr().out == f"hub.events: the broker is away{end}\n"

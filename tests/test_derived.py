@@ -16,7 +16,7 @@ from hub.answer import Query
 from hub.derived import index as derived
 from hub.derived.follower import Follower
 from hub.derived.index import Index
-from hub.errors import Tampered
+from hub.errors import Busy, Tampered
 from hub.events import Entry
 from hub.identity.local import identity
 from hub.views import index
@@ -204,3 +204,25 @@ def test_a_follower_comes_to_the_end_while_the_log_grows(seen: Town) -> None:  #
     assert rows(seen) == by_chunks(seen)
     assert not failed
     assert list(seen.hub.traces.between(*EVER)) == seen.hub.traces.of_person("hanako")[::-1]
+
+
+def test_a_follower_tells_each_try_that_failed_and_that_one_goes_well_again(
+    seen: Town,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Exception | None] = []
+    follower = Follower(seen.hub.log, seen.hub.index, told.append)
+    follower._stop.set()  # nothing is waited for
+    away = Busy("the database does not answer; try again")
+
+    def step() -> int:
+        raise away
+
+    monkeypatch.setattr(seen.hub.index, "step", step)
+    monkeypatch.setattr(follower._stop, "is_set", lambda: False)
+    follower._work()
+    follower._work()
+    monkeypatch.setattr(seen.hub.index, "step", lambda: 0)
+    follower._work()
+    follower._work()
+    assert told == [away, away, None]

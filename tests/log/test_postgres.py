@@ -269,6 +269,53 @@ def test_each_role_may_what_it_needs_and_no_more(roles: dict[str, str]) -> None:
     assert "alembic_version" not in may
 
 
+def first_form(engine: Engine) -> None:
+    """Take away what the second form made, as the owner may."""
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE renewal, renewal_share"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+
+def test_who_could_use_all_before_a_migration_uses_what_it_makes(
+    roles: dict[str, str], at: Place, tmp_path: Path, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may, owner = rights(roles["append"]), open_database(at.log)
+    first_form(owner)
+    with pytest.raises(Misuse, match=r"of an earlier release's form; .* run: hub migrate"):
+        Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
+    monkeypatch.setenv("HUB_DATABASE_URL", at.log.render_as_string(hide_password=False))
+    said = hub_main("migrate")
+    assert (said.status, said.err) == (0, "")
+    assert "of the log was brought to the form" in said.out
+    assert rights(roles["append"]) == may
+    assert rights(roles["read"]) == {}
+    for url in roles.values():
+        hub = Hub.open(url, SetClock(NOON), folder=tmp_path)
+        assert hub.statistics.waiting() == 0
+        hub.close()
+    owner.dispose()
+
+
+def test_who_could_use_a_part_is_given_nothing_and_is_named(
+    roles: dict[str, str], at: Place, hub_main: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, owner = str(parse_url(roles["append"]).username), open_database(at.log)
+    with owner.begin() as connection:
+        connection.execute(text(f"REVOKE ALL ON setting FROM {named}"))
+    before = rights(roles["append"])
+    first_form(owner)
+    monkeypatch.setenv("HUB_DATABASE_URL", at.log.render_as_string(hide_password=False))
+    for _ in range(2):
+        said = hub_main("migrate")
+        assert said.status == 0
+        assert f"the role {named} may not use all of the database of the log" in said.err
+        assert "of the keys" not in said.err
+    assert rights(roles["append"]) == {table: of for table, of in before.items() if "renewal" not in table}
+    said = hub_main("migrate", "--append", named)
+    assert (said.status, said.err) == (0, "")
+    owner.dispose()
+
+
 def test_the_appending_role_can_let_a_fact_wait(roles: dict[str, str], tmp_path: Path) -> None:
     hub = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
     hub.init()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
     from hub.errors import Misuse
     from hub.log import migrations
     from hub.log.database import dialect, naming, open_database
-    from hub.log.postgres import grant
+    from hub.log.postgres import grant, granted
 
     at = place_of(database)
     granting = append is not None or read is not None
@@ -36,6 +37,15 @@ def migrate(database: Database = None, append: Append = None, read: Read = None)
                 if granting:
                     with dialect(engine).writing(engine).begin() as connection:
                         grant(connection, role, append, read)
+                part: frozenset[str] = frozenset()
+                if at.file is None:
+                    with dialect(engine).reading(engine).begin() as connection:
+                        part = granted(connection).part
         finally:
             engine.dispose()
         say(f"The database of the {role} {'was brought to' if changed else 'had'} the form {migrations.FORMS[role]}.")
+        for name in sorted(part):
+            sys.stderr.write(
+                f"hub: the role {name} may not use all of the database of the {role}; as the same owner run: "
+                f"hub migrate --append {name} where it serves, --read {name} where it only looks\n"
+            )

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hub.cli.opening import Database, Json, MetricsPort, counted, kept_up, note, one_of, opened, print_json, say
+from hub.cli.opening import (
+    Database,
+    Json,
+    MetricsPort,
+    counted,
+    kept_up,
+    note,
+    one_of,
+    opened,
+    print_json,
+    say,
+    tried_again,
+)
 from hub.cli.relay import broker_of, until_signal
 
 if TYPE_CHECKING:
@@ -47,11 +58,14 @@ def derive(
         if once:
             while hub.index.step():
                 pass
+            lag = hub.index.lag()
             if as_json:
-                print_json(_lag_row(hub.index.lag()))
+                print_json(_lag_row(lag))
+            else:
+                say(_lag_in_words(lag))
             return
         figures = shown.enter_context(DeriveFigures(lambda: hub.index.lag().waiting).shown(metrics_port))
-        carrier = Carrier(hub.statistics, partial(_failed, as_json, figures))
+        carrier = Carrier(hub.statistics, _Failing("statistics", as_json, figures))
         if kafka:
             from hub.relay.derive import Member
 
@@ -64,7 +78,7 @@ def derive(
             finally:
                 carrier.stop()
             return
-        follower = Follower(hub.log, hub.index, partial(_failed, as_json, figures))
+        follower = Follower(hub.log, hub.index, _Failing("disclosures", as_json, figures))
         stop = until_signal()
         follower.start()
         carrier.start()
@@ -83,12 +97,25 @@ def _lag_in_words(lag: Lag) -> str:
     return f"{waiting}; the log ends at {lag.end}"
 
 
-def _failed(as_json: bool, figures: DeriveFigures, error: Exception) -> None:
-    from hub.errors import HubError
+class _Failing:
+    """Says what fails in one of the two works, once while it fails."""
 
-    figures.failed()
-    said = str(error) if isinstance(error, HubError) else f"the hub's database failed ({type(error).__name__})"
-    note(f"{said}; it is tried again", as_json=as_json)
+    def __init__(self, work: str, as_json: bool, figures: DeriveFigures) -> None:
+        self._work, self._as_json, self._figures = work, as_json, figures
+        self._failing: str | None = None
+
+    def __call__(self, error: Exception | None) -> None:
+        from hub.errors import HubError
+
+        if error is None:
+            self._failing = None
+            note(f"{self._work}: working again", as_json=self._as_json)
+            return
+        self._figures.failed()
+        said = str(error) if isinstance(error, HubError) else f"the hub's database failed ({type(error).__name__})"
+        if said != self._failing:
+            note(f"{self._work}: {tried_again(said)}", as_json=self._as_json)
+        self._failing = said
 
 
 class _Telling:
@@ -101,7 +128,7 @@ class _Telling:
     def __call__(self, derived: Derived) -> None:
         self._figures(derived)
         if derived.error is not None and derived.error != self._failing:
-            note(f"{derived.error}; it is tried again", as_json=self._as_json)
+            note(tried_again(derived.error), as_json=self._as_json)
         elif derived.error is None and self._failing is not None:
             note("Deriving again.", as_json=self._as_json)
         self._failing = derived.error

@@ -6,12 +6,13 @@ them, so it is on loopback where no address is named.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import HubError, Misuse
@@ -34,15 +35,8 @@ class Figures:
         ProcessCollector(registry=self.registry)
 
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """A figure that is read when it is asked for; NaN while it cannot be, so that the others are told."""
-
-        def now() -> float:
-            try:
-                return read()
-            except (HubError, SQLAlchemyError):
-                return math.nan
-
-        Gauge(name, description, registry=self.registry).set_function(now)
+        """A figure that is read when it is asked for; left out while it cannot be, as of a database that is away."""
+        self.registry.register(_Read(name, description, read))
 
     def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Counter:
         """A figure that only grows."""
@@ -65,6 +59,17 @@ class Figures:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+class _Read(Collector):
+    def __init__(self, name: str, description: str, read: Callable[[], float]) -> None:
+        self._name, self._description, self._read = name, description, read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._description)
+        with suppress(HubError, SQLAlchemyError):
+            family.add_metric([], self._read())
+        yield family
 
 
 class DeriveFigures(Figures):

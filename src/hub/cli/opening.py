@@ -74,6 +74,11 @@ def note(line: str, *, as_json: bool) -> None:
         say(line)
 
 
+def tried_again(error: str) -> str:
+    """What failed in a command that goes on: its reader need not try again."""
+    return f"{error.partition('; try again')[0]}; it is tried again"
+
+
 def counted(count: int, what: str) -> str:
     """A number of things, as `1 item` and `2 items`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import KAFKA, Database, Json, MetricsPort, counted, kept_up, note, one_of, opened, print_json, say
+from hub.cli.opening import (
+    KAFKA,
+    Database,
+    Json,
+    MetricsPort,
+    counted,
+    kept_up,
+    note,
+    one_of,
+    opened,
+    print_json,
+    say,
+    tried_again,
+)
 
 if TYPE_CHECKING:
     from hub.hub import Hub
@@ -45,7 +58,7 @@ def relay(
         broker, registry = broker_of(hub), Registry(hub.log.schemas)
         events, views = EventsLine(hub.log, broker, registry), ViewLines(hub, broker, registry)
         lines = Relay(hub.relayed, broker, lambda: [events, *views.lines()])
-        told = _Telling(as_json, again="" if once else "; it is tried again")
+        told = _Telling(as_json, again=not once)
         if once:
             if not lines.once(told):
                 raise Busy(
@@ -118,7 +131,7 @@ def until_signal() -> threading.Event:
 class _Telling:
     """Says what fails, once while it fails; with --json every piece too."""
 
-    def __init__(self, as_json: bool, again: str) -> None:
+    def __init__(self, as_json: bool, again: bool) -> None:
         self._as_json, self._again = as_json, again
         self._failing: dict[str, str] = {}
 
@@ -131,7 +144,7 @@ class _Telling:
         if sent.error is not None:
             self._failing[sent.name] = sent.error
             if sent.error != before:
-                say(f"{sent.name}: {sent.error}{self._again}")
+                say(f"{sent.name}: {tried_again(sent.error) if self._again else sent.error}")
         elif before is not None:
             say(f"{sent.name}: sending again")
 
@@ -149,7 +162,7 @@ class _Coming:
             return
         if came.error is not None:
             if came.error != self._failing:
-                say(f"Nothing is taken: {came.error}; it is tried again")
+                say(f"Nothing is taken: {tried_again(came.error)}")
             self._failing = came.error
             return
         if self._failing is not None:

@@ -21,9 +21,10 @@ _AGAIN_S = 5.0
 class Follower:
     """Brings the index along until it is stopped. Several may run, in as many processes: one of them works."""
 
-    def __init__(self, log: Log, index: Index, failed: Callable[[Exception], None] = lambda error: None) -> None:
-        """failed: told of each step that failed; it is tried again."""
+    def __init__(self, log: Log, index: Index, failed: Callable[[Exception | None], None] = lambda error: None) -> None:
+        """failed: told of each step that failed; it is tried again. None: one goes well again."""
         self._log, self._index, self._failed = log, index, failed
+        self._failing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.run, name="derive", daemon=True)
 
@@ -54,8 +55,13 @@ class Follower:
             while not self._stop.is_set() and self._index.step():
                 pass
         except (HubError, SQLAlchemyError) as error:  # as of a full disk: it may pass, and answers are exact without
+            self._failing = True
             self._failed(error)
             self._stop.wait(_AGAIN_S)
+        else:
+            if self._failing:
+                self._failed(None)
+            self._failing = False
 
     def _wait(self, grown: threading.Event) -> None:
         """Until something was appended, or may have been elsewhere; then a moment, so that more is taken at once."""

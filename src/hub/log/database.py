@@ -76,6 +76,9 @@ class Dialect(Protocol):
     def guard(self, connection: Connection, role: Role) -> None:
         """Put the triggers in place that keep a log append-only, as they are in this release."""
 
+    def revising(self, connection: Connection) -> AbstractContextManager[None]:
+        """Have who could use every table before the block use those that it makes, in the same way."""
+
     def insert_many(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows whose values stand in the order of the table's columns and are the driver's own types.
 

@@ -97,7 +97,11 @@ _MEANINGS = {
     "25006": _Told(Busy, "the database is a standby or read-only; name the primary"),
     "28": _Told(Misuse, "the database refuses this user or password"),
     "3D": _Told(Misuse, "the server has no such database; create it first, then run: hub migrate"),
-    "42501": _Told(Misuse, "this role of the database may not do that; docs/operating.md names the roles"),
+    "42501": _Told(
+        Misuse,
+        "this role of the database may not do that: name another (docs/operating.md), or as the role that owns it "
+        "run: hub migrate --append ROLE --read ROLE",
+    ),
     "42704": _Told(
         Misuse, "the server has no such role; make it first (deploy/postgres/roles.sh), then run: hub migrate"
     ),
@@ -183,6 +187,13 @@ class Postgres:
                 f"CREATE OR REPLACE TRIGGER {name} {when} ON {table} {added}{row} EXECUTE FUNCTION {function}()"
             )
         connection.exec_driver_sql(";".join(statements))
+
+    @contextmanager
+    def revising(self, connection: Connection) -> Iterator[None]:
+        before = granted(connection)
+        yield
+        for name in sorted(before.append | before.read):
+            _grant(connection, name, append=name in before.append)
 
     def insert_many(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(_insert(table), tuple(map(list, zip(*rows, strict=True))))
@@ -305,22 +316,56 @@ def grant(connection: Connection, role: Role, append: str | None, read: str | No
     Neither may change what is recorded, empty a table, or put the triggers away: they own nothing. Raises Misuse for
     what is no name of a role.
     """
-    schema = _schema(connection)
     named = [name for name in (append, read) if name is not None]
     for name in named:
         if not name.isidentifier() or not name.isascii():
             raise Misuse("a role's name has to be letters, digits and _")
     for name in named:
-        _run(connection, f'GRANT USAGE ON SCHEMA "{schema}" TO "{name}"')
-        _run(connection, f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO "{name}"')
+        _grant(connection, name, append=name == append)
+
+
+def _grant(connection: Connection, name: str, *, append: bool) -> None:
+    schema, to = _schema(connection), '"' + name.replace('"', '""').replace("%", "%%") + '"'
+    _run(connection, f'GRANT USAGE ON SCHEMA "{schema}" TO {to}')
+    _run(connection, f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO {to}')
     if append:
-        _run(connection, f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO "{append}"')
+        _run(connection, f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO {to}')
         for table in inspect(connection).get_table_names(schema=schema):
-            _run(connection, f'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON "{schema}"."{table}" FROM "{append}"')
-            if rights := _RIGHTS.get(table, "INSERT, UPDATE, DELETE"):
-                _run(connection, f'GRANT {rights} ON "{schema}"."{table}" TO "{append}"')
+            _run(connection, f'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON "{schema}"."{table}" FROM {to}')
+            if rights := _RIGHTS.get(table, _EVERYTHING):
+                _run(connection, f'GRANT {rights} ON "{schema}"."{table}" TO {to}')
 
 
+class Granted(NamedTuple):
+    """The roles that may all that `grant` gives, by what was granted to themselves; and those that may a part of it."""
+
+    append: frozenset[str]
+    read: frozenset[str]
+    part: frozenset[str]
+
+
+def granted(connection: Connection) -> Granted:
+    """Who may what at the tables of a database."""
+    held: dict[str, set[tuple[str, str]]] = {}
+    for row in connection.exec_driver_sql(_HELD, (_schema(connection),)):
+        held.setdefault(row.name, set()).add((row.at, row.may))
+    tables = inspect(connection).get_table_names(schema=_schema(connection))
+    look = {(table, "SELECT") for table in tables}
+    more = {(table, may) for table in tables for may in _RIGHTS.get(table, _EVERYTHING).split(", ") if may}
+    append = frozenset(name for name, may in held.items() if may >= look | more)
+    read = frozenset(name for name, may in held.items() if may >= look and may.isdisjoint(more))
+    ours = frozenset(name for name, may in held.items() if ("alembic_version", "SELECT") in may)
+    return Granted(append, read, ours - append - read)
+
+
+_HELD = """
+    SELECT r.rolname AS name, c.relname AS at, a.privilege_type AS may
+    FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+    WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = 'r' AND a.grantee <> c.relowner
+"""
+"""What each role was granted itself, but for the owner: none of it by another role, nor as one of all (PUBLIC)."""
+
+_EVERYTHING = "INSERT, UPDATE, DELETE"
 _RIGHTS = {"log": "INSERT", "identity": "INSERT", "chunk": "INSERT", "head": "UPDATE", "alembic_version": ""}
 """What the appending role may do besides looking, where that is not everything."""
 

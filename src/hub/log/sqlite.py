@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -153,6 +153,9 @@ class Sqlite:
     def guard(self, connection: Connection, role: Role) -> None:
         for guard in _GUARDS if role == "log" else ():
             connection.exec_driver_sql(guard.replace("TRIGGER", "TRIGGER IF NOT EXISTS"))
+
+    def revising(self, connection: Connection) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def insert_many(self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(_insert(table), list(rows))

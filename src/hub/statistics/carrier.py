@@ -19,10 +19,10 @@ _AGAIN_S = 5.0
 class Carrier:
     """Looks for shares until it is stopped. Several may run, in as many processes; each share is carried by one."""
 
-    def __init__(self, statistics: Statistics, failed: Callable[[Exception], None] = lambda error: None) -> None:
-        """failed: told, once while it lasts, of what fails; it is tried again."""
+    def __init__(self, statistics: Statistics, failed: Callable[[Exception | None], None] = lambda error: None) -> None:
+        """failed: told of each try that failed; it is made again. None: one goes well again."""
         self._statistics, self._failed = statistics, failed
-        self._failing: str | None = None
+        self._failing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.run, name="statistics", daemon=True)
 
@@ -48,9 +48,10 @@ class Carrier:
                 pass
             self._statistics.tidy()
         except (HubError, SQLAlchemyError) as error:  # as of a database that is away
-            if self._failing != str(error):
-                self._failed(error)
-            self._failing = str(error)
+            self._failing = True
+            self._failed(error)
             return _AGAIN_S
-        self._failing = None
+        if self._failing:
+            self._failed(None)
+        self._failing = False
         return EVERY_S

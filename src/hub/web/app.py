@@ -155,8 +155,9 @@ async def _leave(at: Door) -> None:
         await asyncio.sleep(_LEAVE_S)
 
 
-def _not_derived(error: Exception) -> None:
-    operation.log().error("problem", problem="derive", error=type(error).__name__, where=operation.where(error))
+def _not_derived(error: Exception | None) -> None:
+    if error is not None:
+        operation.log().error("problem", problem="derive", error=type(error).__name__, where=operation.where(error))
 
 
 async def _told(request: Request, error: Exception) -> Response:

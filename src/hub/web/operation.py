@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from hub.errors import HubError
 
 ALLOWED = frozenset(
     {"event", "level", "timestamp", "worker", "method", "route", "status", "ms", "bytes", "problem", "error", "where"}
@@ -114,20 +118,24 @@ class Metrics:
         self._sizes = meter.create_histogram("hub.commit.events", description="Entries of a commit")
 
     def gauge(self, name: str, description: str, unit: str, read: Callable[[], float]) -> None:
-        """A figure that is read when it is asked for."""
+        """A figure that is read when it is asked for; left out while it cannot be, as of a database that is away."""
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(read())]
+            with suppress(HubError, SQLAlchemyError):
+                return [Observation(read())]
+            return []
 
         self._meter.create_observable_gauge(name, [observe], unit, description)
 
     def gauge_by(
         self, name: str, label: str, description: str, unit: str, read: Callable[[], dict[str, float]]
     ) -> None:
-        """Figures by a label, read when they are asked for."""
+        """Figures by a label, read when they are asked for; left out while they cannot be."""
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(value, {label: of}) for of, value in read().items()]
+            with suppress(HubError, SQLAlchemyError):
+                return [Observation(value, {label: of}) for of, value in read().items()]
+            return []
 
         self._meter.create_observable_gauge(name, [observe], unit, description)
 

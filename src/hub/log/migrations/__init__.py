@@ -13,12 +13,16 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table, insert, inspect, select
 
 from hub.errors import Misuse
 from hub.log import recorder, sealing
 from hub.log.database import Place, Role, dialect, naming, open_database, parse_url, place
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 FORMS: Mapping[Role, str] = {"log": "0002", "keys": "0001"}
 """The newest revision of each database."""
@@ -47,7 +51,8 @@ def prepare(engine: Engine, role: Role) -> None:
                 "run as its owner: hub migrate"
             )
         if form != FORMS[role]:
-            raise Misuse("the database is not of this release's form; as the role that owns it, run: hub migrate")
+            _known(_config(role), form)
+            raise Misuse("the database is of an earlier release's form; as the role that owns it, run: hub migrate")
 
 
 @contextmanager
@@ -96,7 +101,8 @@ def upgrade(engine: Engine, role: Role) -> bool:
                 recorder.begin(connection)
         else:
             if form != FORMS[role]:
-                revise(connection, role, form)
+                with offers.revising(connection):
+                    revise(connection, role, form)
             offers.guard(connection, role)
         return form != FORMS[role]
 
@@ -110,15 +116,27 @@ def _form(connection: Connection) -> str | None:
 def revise(connection: Connection, role: Role, form: str | None) -> None:
     """Run the revisions behind `form` (None: all). Raises Misuse for a form that this release does not know."""
     from alembic import command
+
+    config = _config(role)
+    config.attributes.update(connection=connection, metadata=_METADATA[role])
+    _known(config, form)
+    command.upgrade(config, "head")
+
+
+def _config(role: Role) -> Config:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(_FOLDER))
     config.set_main_option("version_locations", str(_FOLDER / role))
     config.set_main_option("path_separator", "newline")
-    config.attributes.update(connection=connection, metadata=_METADATA[role])
+    return config
+
+
+def _known(config: Config, form: str | None) -> None:
+    """Raise Misuse for a form that this release does not know."""
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if form is not None and form not in known:
         raise Misuse("the database is of a newer release's form; run that release, or restore a backup of before")
-    command.upgrade(config, "head")
