@@ -5,6 +5,7 @@ Long form: HUB_TEST_KILLS=50.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -187,8 +188,9 @@ def test_the_broker_away_for_a_while(stood: Stood, door: Door) -> None:
     door.flush()
     wait_for("it takes", lambda: stood.position == stood.begun + 1)
     (door.broker.stop if door.broker.lasting else door.broker.pause)()
-    time.sleep(2)
+    wait_for("it says so", lambda: "the broker" in (json.loads(taking.said[-1])["error"] or ""))
     (door.broker.start if door.broker.lasting else door.broker.resume)()
+    wait_for("it says that it is back", lambda: json.loads(taking.said[-1])["error"] is None)
     door.event(answer("after", "p1"))
     door.flush()
     wait_for("it takes again", lambda: stood.position == stood.begun + 2)

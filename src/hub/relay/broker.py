@@ -39,6 +39,9 @@ LARGEST_IN_BYTES = 17 * 1024 * 1024
 ANSWER_MS, DELIVERY_MS = 10_000, 20_000
 """How long the broker may take to answer, and a message to be acknowledged before its delivery has failed."""
 
+QUIET_S = 10.0
+"""After so long in which nothing came, a reader asks whether the broker is there."""
+
 _AGAIN_S = 0.5
 _CLOSE_S = 5.0
 _LINGER_MS = 5
@@ -236,6 +239,20 @@ class Broker:
             how["sasl_mechanism"] = settings.mechanism
             how["sasl_plain_username"], how["sasl_plain_password"] = settings.user, settings.password
         return how
+
+
+class Pulse:
+    """Asks whether the broker is there, where nothing has come from it for a while: a reader waits for it unheard."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._heard = broker, time.monotonic()
+
+    def __call__(self, *, came: bool) -> None:
+        """After each look for records. Raises Unavailable or Misuse where the broker does not answer."""
+        if not came and time.monotonic() - self._heard > QUIET_S:
+            self._broker.check()
+            came = True
+        self._heard = time.monotonic() if came else self._heard
 
 
 class Sender:

@@ -19,7 +19,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 
 from hub.derived.index import Index
 from hub.errors import Tampered
-from hub.relay.broker import Broker, told
+from hub.relay.broker import Broker, Pulse, told
 from hub.relay.relay import backoff_s, reason_of
 from hub.views.views import DISCLOSED
 
@@ -63,8 +63,10 @@ class Member:
                 self._broker.ensure([self._broker.events()])
                 with closing(self._consumer()) as client:
                     client.subscribe([self._topic], listener=_Assigned(self, client))
+                    pulse = Pulse(self._broker)
                     while not stop.is_set():
                         records = self._poll(client)
+                        pulse(came=bool(records))
                         for partition, found in records.items():
                             self._take(client, partition, found)
                         failures = 0

@@ -27,7 +27,7 @@ from hub.intake import Result
 from hub.log.sealing import CITY
 from hub.quarantine import MOST_OF_A_SOURCE, Refusal
 from hub.registry import Registry
-from hub.relay.broker import INGEST, Broker, Consumer, Message, Record, Sender
+from hub.relay.broker import INGEST, Broker, Consumer, Message, Pulse, Record, Sender
 from hub.relay.reading import Reading
 from hub.relay.relay import backoff_s, reason_of
 from hub.web import cloudevents
@@ -94,11 +94,15 @@ class Ingest:
                 try:
                     self._broker.ensure([self._broker.ingest(), self._refused])
                     consumer = self._broker.consumer(self._broker.ingest(), self._broker.named(GROUP), at_once=AT_ONCE)
+                    pulse = Pulse(self._broker)
                     with closing(consumer):
                         while not stop.is_set():
                             records = consumer.poll(_WAIT_S)
+                            pulse(came=bool(records))
                             self.shares, self.left = consumer.standing()
                             self._take(records, consumer, sender, stop, told)
+                            if failures:
+                                told(Came(counts={}))
                             failures = 0
                 except Tampered:
                     raise
