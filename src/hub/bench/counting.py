@@ -32,6 +32,9 @@ class _Counting(Living):
             self.figure(f"{name}: one process", "s", [self._renewal("alone")])
             self.stage.say("statistics: with one hub derive beside")
             with self.command("derive"):
+                self._renewal(
+                    "helped", exercise=True
+                )  # it has read by then who granted what, as in every hour but the first
                 self.figure(f"{name}: with one hub derive", "s", [self._renewal("helped")])
         finally:
             self.hub.close()
@@ -49,8 +52,8 @@ class _Counting(Living):
             self.take([_granted(number) for number in numbers])
             self.take([fact for number in numbers for fact in _facts(number, some)])
 
-    def _renewal(self, reader: str) -> float:
-        question = Question(recipient=reader, purpose=PURPOSE, kind="safety", by="district")
+    def _renewal(self, reader: str, *, exercise: bool = False) -> float:
+        question = Question(recipient=reader, purpose=PURPOSE, kind="safety", by="district", exercise=exercise)
         began = time.perf_counter()
         self.hub.statistics.read(question)
         return time.perf_counter() - began
