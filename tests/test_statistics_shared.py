@@ -533,7 +533,7 @@ def compared(hub: Hub, rng: Random) -> int:
     assert carriers[0]._sharing.begin(of, [0, *cuts], lambda connection, now: False) == of
     while rng.choice(carriers).carry(of.name):
         pass
-    found = carriers[0]._shared(of)
+    found = carriers[0]._shared(of, tells=True)
     assert found is not None
     wanted = single(hub, of)
     for asked, made in wanted.items():
