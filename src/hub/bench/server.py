@@ -30,7 +30,8 @@ async def app(scope, receive, send):
 bound = socket.socket()
 bound.bind(("127.0.0.1", 0))
 print(f"http://127.0.0.1:{bound.getsockname()[1]}/", flush=True)
-config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_level="critical", access_log=False)
+how = {"lifespan": "off", "log_level": "critical", "access_log": False, "timeout_keep_alive": 3600}
+config = uvicorn.Config(app, loop="uvloop", http="httptools", **how)
 uvicorn.Server(config).run([bound])
 """
 
@@ -50,7 +51,12 @@ class Line:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         writer.write(request(method, path, body, token=token, kind=kind))
-        answer = await reader.readuntil(b"\r\n\r\n")
+        try:
+            answer = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            raise HubError(
+                f"the server closed the connection before it answered {method} {path.split('?')[0]}"
+            ) from None
         length = int(answer.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
         said = await reader.readexactly(length)
         if int(answer[9:12]) >= 300:
