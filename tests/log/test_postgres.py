@@ -451,6 +451,30 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     databases.drop(at)
 
 
+def test_a_migration_waits_for_who_is_appending_and_stops_nobody(at: Place, engine: Engine) -> None:
+    """As before a roll-out, while the last release serves: neither may have to take back what the other waits for."""
+    recorder, failed = Recorder(engine, SetClock(NOON)), []
+
+    def migrate() -> None:
+        try:
+            migrations.upgrade(engine, "log")
+        except HubError as error:
+            failed.append(error)
+
+    migrating = threading.Thread(target=migrate)
+    with recorder.appending() as append:
+        append.add(topic="topic", state=b"state", identity=uuid4().bytes)
+        append.connection.execute(text("LOCK TABLE identity IN ROW EXCLUSIVE MODE"))  # as with the first row it writes
+        me = append.connection.scalar(text("SELECT pg_backend_pid()"))
+        migrating.start()
+        waits = text("SELECT count(*) FROM pg_stat_activity WHERE :me = ANY(pg_blocking_pids(pid))")
+        while not append.connection.scalar(waits, {"me": me}):
+            assert migrating.is_alive()
+            append.connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+    migrating.join()
+    assert (failed, recorder.max_notification_id()) == ([], 1)
+
+
 @pytest.mark.parametrize(
     ("url", "word"),
     [

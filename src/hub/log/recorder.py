@@ -118,6 +118,11 @@ def begin(connection: Connection) -> None:
     insert_missing(connection, head, [{"id": 1, "position": 0, "recorded_us": 0, "frontier": b""}])
 
 
+def hold(connection: Connection) -> None:
+    """Wait until nobody appends, and keep it so until this transaction ends."""
+    connection.execute(_LOCK_HEAD)
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where the log ends: position 0 and no time where it is empty."""

@@ -100,6 +100,8 @@ def upgrade(engine: Engine, role: Role) -> bool:
             if role == "log":
                 recorder.begin(connection)
         else:
+            if role == "log":
+                recorder.hold(connection)  # else a writer under way and the triggers' locks wait for each other
             if form != FORMS[role]:
                 with offers.revising(connection):
                     revise(connection, role, form)
