@@ -77,7 +77,7 @@ def shown_now(hub: Hub, query: Query) -> dict[str, Any]:
     with hub.log.entries.snapshot() as (connection, end):
         standing = hub.views.at(connection, end.position)
         time = max(hub.log.clock.now(), end.recorded_at or hub.log.clock.now())
-        body = json.loads(hub.disclosure.decide(standing, query, time).body)
+        body = json.loads(hub.disclosure.deciding.decide(standing, query, time).body)
     return {entry["person"]: (entry["mode"], entry["items"]) for entry in body["persons"]}
 
 

@@ -20,6 +20,7 @@ import pytest
 import databases
 from hub.answer import Answer, Query
 from hub.canonical import timestamp
+from hub.deciding import Deciding
 from hub.disclosure import Disclosure
 from hub.errors import Conflict
 
@@ -287,7 +288,7 @@ def test_after_a_rebuild_the_next_answers_are_those_of_a_hub_that_was_not_rebuil
 
 def test_a_changed_answer_is_called_different(past: Past, open_town: Callable[[Path], Any], monkeypatch: Any) -> None:
     position = next(at for at, body in past.answered.items() if b'"items":' in body)
-    decide = Disclosure.decide
+    decide = Deciding.decide
 
     def rounded(*given: Any) -> Answer:
         answer = decide(*given)
@@ -295,7 +296,7 @@ def test_a_changed_answer_is_called_different(past: Past, open_town: Callable[[P
 
     with open_town(past.folder) as town:
         assert town.hub.audit.repeat(position).same
-        monkeypatch.setattr(Disclosure, "decide", rounded)
+        monkeypatch.setattr(Deciding, "decide", rounded)
         assert not town.hub.audit.repeat(position).same
 
 

@@ -129,7 +129,7 @@ class Audit:
     ) -> Replayed:
         """The answer to `query` at a position, at a time, or now; appends `view.audited`, consumes nothing."""
         with self._past(position, time) as (standing, moment, hypothetical):
-            answer = self._disclosure.decide(standing, query, moment.time)
+            answer = self._disclosure.deciding.decide(standing, query, moment.time)
             erased = sum(self._erased(name) for name in query.persons or ())
         self._look(query, moment, len(answer.persons), hypothetical, actor)
         return Replayed(answer=answer, erased=erased, destroyed=answer.destroyed, hypothetical=hypothetical)

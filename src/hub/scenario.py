@@ -144,7 +144,7 @@ class World:
             last = self.hub.log.recorded_at(connection, position)
             standing = self.hub.views.at(connection, end.position, position)
             time = at.astimezone(UTC)
-            return self.hub.disclosure.decide(standing, query, time if last is None else max(time, last))
+            return self.hub.disclosure.deciding.decide(standing, query, time if last is None else max(time, last))
 
 
 def _query(recipient: str, purpose: str, kinds: Sequence[str] | None, exercise: bool) -> Query:

@@ -16,7 +16,8 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from hub.answer import FIGURE_FORMAT, parse_query
-from hub.disclosure import Disclosure, Telling
+from hub.deciding import Telling
+from hub.disclosure import Disclosure
 from hub.events import Entry
 from hub.log.log import Log
 from hub.statistics import Question
@@ -187,7 +188,7 @@ class Traces:
         query = Question.logged(data["query"]).query if counted else parse_query(data["query"])
         for at in range(0, len(ordinals), _PERSONS):
             names = self._views.persons.names(connection, self._present(ordinals[at : at + _PERSONS]))
-            told = self._disclosure.tellings(standing, query, data["time"], names, counting=counted)
+            told = self._disclosure.deciding.tellings(standing, query, data["time"], names, counting=counted)
             for ordinal, name in names.items():
                 mode, kinds = told.get(ordinal, (UNKNOWN, ()))
                 yield Sighting(

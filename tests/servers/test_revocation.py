@@ -47,9 +47,10 @@ READER = "service:aizu-city"
 UNCONFIRMED = """
 import time
 import hub.disclosure as d
+from hub.deciding import Deciding
 
 d.Disclosure._stale = lambda self, connection, answer: False
-decide = d.Disclosure.decide
+decide = Deciding.decide
 
 
 def slowly(self, *args, **kwargs):
@@ -58,17 +59,18 @@ def slowly(self, *args, **kwargs):
     return answer
 
 
-d.Disclosure.decide = slowly
+Deciding.decide = slowly
 """
 """A hub that does not look again before it discloses."""
 
 UNCOUNTED = """
 import time
 import hub.disclosure as d
+from hub.deciding import Deciding
 from hub.views.views import Views
 
 Views.consumed = lambda self, connection, uses, after: False
-decide = d.Disclosure.decide
+decide = Deciding.decide
 
 
 def slowly(self, *args, **kwargs):
@@ -77,7 +79,7 @@ def slowly(self, *args, **kwargs):
     return answer
 
 
-d.Disclosure.decide = slowly
+Deciding.decide = slowly
 """
 """A hub that looks again whether it may still disclose, but not whether a use is left."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hub import areas
 from hub.areas import Cover
 from hub.canonical import text
-from hub.disclosure import Seen
+from hub.deciding import Seen
 from hub.events import LOCATION
 from hub.policy import City, Recipient
 

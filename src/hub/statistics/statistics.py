@@ -70,7 +70,7 @@ class Statistics:
 
     def __init__(self, log: Log, views: Views, commits: Commits, disclosure: Disclosure) -> None:
         self._log, self._views, self._commits, self._disclosure = log, views, commits, disclosure
-        self._keeping, self._sharing, self._sweep = Keeping(log), Sharing(log), Sweep(log, views, disclosure)
+        self._keeping, self._sharing, self._sweep = Keeping(log), Sharing(log), Sweep(log, views, disclosure.deciding)
         self._framed: tuple[Renewal, Frame] | None = None
         self._lock = threading.Lock()
         self._renewing: dict[tuple[str, bool], threading.Lock] = {}

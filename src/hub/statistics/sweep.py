@@ -16,7 +16,7 @@ from typing import Any
 
 from hub.answer import FIGURE_FORMAT, Query
 from hub.canonical import dumps, timestamp
-from hub.disclosure import Disclosure
+from hub.deciding import Deciding
 from hub.events import Entry, Position
 from hub.log.log import Log
 from hub.rules import Moment
@@ -89,8 +89,8 @@ class Part:
 class Sweep:
     """Counts the persons of one log."""
 
-    def __init__(self, log: Log, views: Views, disclosure: Disclosure) -> None:
-        self._log, self._views, self._disclosure = log, views, disclosure
+    def __init__(self, log: Log, views: Views, deciding: Deciding) -> None:
+        self._log, self._views, self._deciding = log, views, deciding
 
     def frame(self, standing: Standing, questions: Sequence[Question], time: datetime) -> Frame:
         """What questions of one recipient are counted in, at a standing and a time."""
@@ -124,7 +124,7 @@ class Sweep:
             of_count[question.count.name].append((question.by, made.sums[question]))
         missed: list[int] = []
         time = frame.moment.time
-        for ordinal, homes, seen in self._disclosure.lasting(standing, query, time, missed.append, among):
+        for ordinal, homes, seen in self._deciding.lasting(standing, query, time, missed.append, among):
             places = {by: of.of(homes, seen) for by, of in frame.cells.items()}
             for name, count in counts.items():
                 tally = count.tally([fact for fact in seen if fact.kind in count.facts])
