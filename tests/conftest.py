@@ -160,7 +160,7 @@ class Town:
 
         # what is kept beside the log, and is neither truth nor view
         beside = {"parked", "parked_about", "polled", "feed", "held", "waiting", "severed", "session"}
-        beside |= {"kept_schema", "kept_feed", "relayed", "shown", "ahead", "share", "figure"}
+        beside |= {"kept_schema", "kept_feed", "relayed", "relay", "shown", "ahead", "share", "figure"}
         beside |= {"renewal", "renewal_share"}
         tables = [t for t in metadata.sorted_tables if (t.name in only if only is not None else t.name not in beside)]
         with self.hub.log.entries.snapshot() as (connection, _):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -99,6 +100,53 @@ def test_a_lease_of_a_clock_that_leapt_holds_nobody_up(town: Town) -> None:
     taken(one)
     town.clock.set(town.now - timedelta(days=400))
     assert taken(other).fence == 2
+
+
+def test_relays_know_how_many_they_are(town: Town) -> None:
+    one, other, third = (Relayed(town.hub.log) for _ in range(3))
+    assert one.present(MINUTE) == one.present(MINUTE) == 1
+    assert (other.present(MINUTE), one.present(MINUTE)) == (2, 2)
+    town.wait(timedelta(seconds=50))
+    assert other.present(MINUTE) == 2
+    town.wait(timedelta(seconds=11))
+    assert other.present(MINUTE) == 1, "the first has said nothing for longer than its lease"
+    assert third.present(MINUTE) == 2
+    other.leave()
+    assert third.present(MINUTE) == 1
+
+
+def test_a_relay_of_a_clock_that_leapt_is_not_counted(town: Town) -> None:
+    one, other = Relayed(town.hub.log), Relayed(town.hub.log)
+    town.wait(timedelta(days=400))
+    assert one.present(MINUTE) == 1
+    town.clock.set(town.now - timedelta(days=400))
+    assert other.present(MINUTE) == other.present(MINUTE) == 1
+
+
+def test_who_has_its_part_takes_only_what_fails(town: Town) -> None:
+    one, other = Relayed(town.hub.log), Relayed(town.hub.log)
+    assert one.take(LINE, MINUTE, failing=True) is None, "nobody has tried"
+    held = taken(one)
+    one.release(held)
+    assert other.take(LINE, MINUTE, failing=True) is None
+    one.fail(taken(one), "no")
+    held = other.take(LINE, MINUTE, failing=True)
+    assert held is not None
+    assert other.advance(held, MINUTE, position=1) is not None
+    other.release(held)
+    assert one.take(LINE, MINUTE, failing=True) is None
+
+
+def test_who_sends_on_a_line_is_told(town: Town) -> None:
+    relayed = town.hub.relayed
+    held = taken(relayed)
+    [lag] = relayed.lags()
+    assert lag.relay is not None
+    assert str(os.getpid()) in lag.relay
+    town.wait(2 * MINUTE)
+    assert [lag.relay for lag in relayed.lags()] == [None]
+    relayed.release(held)
+    assert [lag.relay for lag in relayed.lags()] == [None]
 
 
 def test_what_has_to_hold_with_the_position_is_written_with_it_or_not_at_all(town: Town) -> None:

@@ -11,11 +11,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import delete, func, select
 
 import worlds
 from conftest import Town
 from hub.answer import Query
+from hub.canonical import dumps
 from hub.errors import Refused
 from hub.feeds import feeds
 from hub.hub import Hub
@@ -28,6 +30,7 @@ from hub.relay.views import AT_ONCE, ViewLine, ViewLines, query_of
 from hub.relayed import Relayed
 from hub.scenario import World
 from hub.sdk import View, topic_of
+from hub.sdk.record import GENERATION, SEQUENCE, bound_to, parse
 from streams import LEASE, HubKeys, Sending, compacted, read, shown, thrice
 from test_feeds import HOUR, grant, shown_now
 
@@ -504,6 +507,33 @@ def test_a_record_of_another_recipient_key_or_number_does_not_open(home: Town) -
     assert len(view) == 1, "who cannot be read is still shown"
     other = type(view)("other-city", HubKeys(home.hub, "aizu-city"), clock=lambda: home.now.timestamp())
     assert read(other, [first]) == ["unreadable"]
+
+
+def test_a_record_holds_canonical_json_of_what_the_disclosure_says(home: Town) -> None:
+    home.tell("person.enrolled", person='花子 "é"', areas=["07202"])
+    grant(home, '花子 "é"')
+    home.tell("location.reported", person='花子 "é"', lat_deg=37.4948, lon_deg=139.9298, accuracy_m=5)
+    sending = Sending(home.hub, "aizu-city", "rescue")
+    keys, said = HubKeys(home.hub, "aizu-city"), {}
+    for message in sending.to_rest():
+        if message.value is None:
+            continue
+        sealed, headers = parse(message.value), dict(message.headers)
+        name, numbers = message.key.decode(), (int(headers[GENERATION]), int(headers[SEQUENCE]))
+        box = AESGCM(keys.fetch(sealed.key).secret).decrypt(
+            sealed.nonce, sealed.box, bound_to("aizu-city", name, *numbers)
+        )
+        record = json.loads(box)
+        assert dumps(record) == box
+        said[record["person"]] = record
+    position = home.hub.audit.disclosures()[-1]
+    body = json.loads(home.hub.audit.repeat(position).answer.body)
+    assert len(body["persons"]) == len(said) == 3
+    for person in body["persons"]:
+        record = said[person["person"]]
+        assert {name: record[name] for name in person} == person
+        assert {record[name] == body[name] for name in ("exercise", "purpose", "recipient", "time")} == {True}
+        assert (record["stream"], record["format"]) == ("rescue", "visible/1")
 
 
 @pytest.mark.parametrize(

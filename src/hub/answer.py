@@ -161,11 +161,7 @@ def body_of(
     ref: Callable[[int], str] | None = None,
 ) -> bytes:
     """The canonical bytes. following: `next` of a view; of a message of a feed what it says besides persons."""
-    persons = ",".join(
-        f'{{"items":[{",".join([item.json for item in person.items])}],'
-        f'"mode":"{person.mode}","person":{text(person.person)}{_ref_member(ref, person.ordinal)}}}'
-        for person in shown
-    )
+    persons = ",".join(f"{{{members(person)}{_ref_member(ref, person.ordinal)}}}" for person in shown)
     feed = following if isinstance(following, FeedPart) else None
     parts = [
         f'"exercise":{text(query.exercise)}',
@@ -179,6 +175,12 @@ def body_of(
         f'"time":"{timestamp(time)}"',
     ]
     return ("{" + ",".join(parts) + "}").encode()
+
+
+def members(shown: Shown) -> str:
+    """What is said of one person: canonical members, as they stand in the body."""
+    items = ",".join([item.json for item in shown.items])
+    return f'"items":[{items}],"mode":"{shown.mode}","person":{text(shown.person)}'
 
 
 def _ref_member(ref: Callable[[int], str] | None, ordinal: int) -> str:

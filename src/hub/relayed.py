@@ -1,4 +1,4 @@
-"""How far each line to the broker has come: stored beside the log, by whoever sends on it now.
+"""How far each line to the broker has come, and which relays there are: stored beside the log, by these themselves.
 
 Of several relays one sends on a line at a time, by a lease with a number: who was overtaken stores nothing more.
 Overlapping sends do no harm; a position that went back would only have some sent again.
@@ -7,11 +7,12 @@ Overlapping sends do no harm; a position that went back would only have some sen
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Column, Connection, String, Table, insert, or_, select, update
+from sqlalchemy import Column, Connection, String, Table, func, insert, or_, select, update
 
 from hub.events import EPOCH, micros
 from hub.log.log import Log
@@ -39,6 +40,9 @@ relayed = Table(
 )
 """One row for each line. `token` is the line's own; nothing of a person is in it."""
 
+relay = Table("relay", metadata, Column("holder", String, primary_key=True), Column("lease_us", Number, nullable=False))
+"""One row for each relay that is there, until its lease ends: they share the lines."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
@@ -59,7 +63,7 @@ class Held:
 class Lag:
     """How a line stands. updated_at: when it last moved. failures: how many tries failed in a row, and why the last.
 
-    lag_s: since when the oldest entry waits that is not sent.
+    lag_s: since when the oldest entry waits that is not sent. relay: who sends on it now; None where nobody does.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Lag:
     updated_at: datetime
     failures: int
     error: str | None
+    relay: str | None
 
 
 class Relayed:
@@ -76,16 +81,39 @@ class Relayed:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._me = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._me = f"{socket.gethostname()[:64]}-{os.getpid()}-{os.urandom(6).hex()}"
         self._taken_over: set[str] = set()
         """Lines that we took over, and have stored nothing of since."""
 
-    def take(self, name: str, lease: timedelta) -> Held | None:
-        """The line called `name`; None while another holds it. One that is new begins before the first position."""
+    def present(self, lease: timedelta) -> int:
+        """Say that this relay is there, for as long as a lease. Returns how many are, this one too."""
         now = self._log.clock.now()
         with self._log.entries.snapshot() as (connection, _):
-            row = connection.execute(select(relayed.c.holder, relayed.c.lease_us).where(relayed.c.name == name)).first()
-        if row is not None and row.holder != self._me and micros(now) <= row.lease_us <= micros(now + _LONGEST):
+            until = {row.holder: row.lease_us for row in connection.execute(select(relay)) if _runs(row.lease_us, now)}
+        if until.get(self._me, 0) < micros(now + lease * 2 / 3):
+            over = or_(relay.c.lease_us < micros(now), relay.c.lease_us > micros(now + _LONGEST))
+            with self._log.entries.maintaining() as connection:
+                connection.execute(relay.delete().where(or_(over, relay.c.holder == self._me)))
+                connection.execute(insert(relay).values(holder=self._me, lease_us=micros(now + lease)))
+                return connection.scalar(select(func.count()).select_from(relay)) or 1
+        return len(until)
+
+    def leave(self) -> None:
+        """Say that this relay is there no more."""
+        with self._log.entries.maintaining() as connection:
+            connection.execute(relay.delete().where(relay.c.holder == self._me))
+
+    def take(self, name: str, lease: timedelta, *, failing: bool = False) -> Held | None:
+        """The line called `name`; None while another holds it. One that is new begins before the first position.
+
+        failing: only where nothing could be sent on it of late.
+        """
+        now = self._log.clock.now()
+        with self._log.entries.snapshot() as (connection, _):
+            row = connection.execute(select(relayed).where(relayed.c.name == name)).first()
+        if row is not None and row.holder != self._me and _runs(row.lease_us, now):
+            return None
+        if failing and (row is None or not row.failures):
             return None
         with self._log.entries.maintaining() as connection:
             if connection.scalar(select(relayed.c.name).where(relayed.c.name == name)) is None:
@@ -162,6 +190,7 @@ class Relayed:
                 updated_at=EPOCH + timedelta(microseconds=row.updated_us),
                 failures=row.failures,
                 error=row.error,
+                relay=row.holder if _runs(row.lease_us, now) else None,
             )
             for row in rows
         ]
@@ -173,6 +202,11 @@ class Relayed:
     def _update(self, connection: Connection, held: Held, values: dict[str, object]) -> bool:
         mine = (relayed.c.name == held.name) & (relayed.c.fence == held.fence) & (relayed.c.holder == self._me)
         return bool(connection.execute(update(relayed).where(mine).values(values)).rowcount)
+
+
+def _runs(lease_us: int, now: datetime) -> bool:
+    """Whether a lease has not ended; one that is longer than any is of a clock that leapt."""
+    return micros(now) <= lease_us <= micros(now + _LONGEST)
 
 
 def _end(held: Held) -> int:

@@ -75,7 +75,7 @@ def test_a_database_of_the_first_form_is_brought_along_and_keeps_what_it_holds(a
     engine = engine_of(at, "log")
     at_once = form(engine)
     with dialect(engine).writing(engine).begin() as connection:
-        for table in ("renewal", "renewal_share"):
+        for table in ("renewal", "renewal_share", "relay"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(text("INSERT INTO setting (name, value) VALUES ('kept', 'yes')"))

@@ -131,6 +131,9 @@ def test_the_relay_is_measured_against_a_real_broker(
         "relay: seconds behind",
         "relay: until everything of these is sent",
         "relay: an emergency opens 60 persons to four recipients",
+        "relay: its end takes 60 persons back from four recipients",
+        "relay: an emergency opens 60 persons to four recipients, two relays",
+        "relay: its end takes 60 persons back from four recipients, two relays",
     ]
 
 

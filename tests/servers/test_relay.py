@@ -510,7 +510,10 @@ def test_once_sends_what_is_there_and_status_says_how_far(writing: Writing, brok
     [row] = json.loads(hub_relay(writing, None, "--status", "--json").stdout)
     assert (row["line"], row["lag_events"], row["failures"], row["error"]) == ("hub.events", 3, 0, None)
     assert row["position"] == writing.position - 3
-    assert "3 events" in hub_relay(writing, None, "--status").stdout
+    said = hub_relay(writing, None, "--status").stdout
+    assert "3 events" in said
+    assert "; no relay is sending" in said
+    assert row["relay"] is None
     away = path.with_name("away.toml")
     away.write_text(path.read_text().replace(broker.bootstrap, "127.0.0.1:1"))
     failed = hub_relay(writing, away, "--once")

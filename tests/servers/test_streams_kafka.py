@@ -5,6 +5,7 @@ Long form: HUB_TEST_KILLS=50 HUB_TEST_AWAY_S=60 HUB_TEST_OPENED=50000.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,14 +27,17 @@ import brokers
 from brokers import Broker
 from hub.answer import Query
 from hub.cli.opening import Opening
+from hub.errors import Busy
 from hub.events import Event
 from hub.hub import Hub
 from hub.registry import Registry
 from hub.relay import broker as kafka
 from hub.relay.events import EventsLine
+from hub.relay.line import Piece
 from hub.relay.relay import Relay, Sent
 from hub.relay.settings import load
 from hub.relay.views import ViewLines
+from hub.relayed import Held, Relayed
 from hub.scenario import flat_event
 from hub.sdk import View, topic_of
 from streams import HubKeys, shown
@@ -49,6 +54,13 @@ PATIENCE_S = 120 + OPENED / 100
 RECIPIENTS = ("aizu-city", "koriyama-city", "central-hospital", "clinic")
 
 COMMAND = "from hub.cli import main; main()"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What the client left is collected here, where it is expected, and not at the end of the run."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -182,12 +194,14 @@ def wait_for(what: str, true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def relaying(city: City, settings: Path, *, at_once: int = AT_ONCE) -> Iterator[list[Sent]]:
-    """A relay of this process, of every line."""
+def relaying(
+    city: City, settings: Path, *, at_once: int = AT_ONCE, relayed: Relayed | None = None
+) -> Iterator[list[Sent]]:
+    """A relay of this process, of every line. relayed: another relay's than the city's own."""
     at, registry = kafka.Broker(load(settings, {})), Registry(city.hub.log.schemas)
     views, events = ViewLines(city.hub, at, registry, at_once=at_once), EventsLine(city.hub.log, at, registry)
     stop, told = threading.Event(), list[Sent]()
-    relay = Relay(city.hub.relayed, at, lambda: [events, *views.lines()])
+    relay = Relay(relayed or city.hub.relayed, at, lambda: [events, *views.lines()])
     thread = threading.Thread(target=relay.run, args=(stop, told.append))
     thread.start()
     try:
@@ -238,6 +252,101 @@ def test_a_relay_that_is_killed_again_and_again_leaves_consumers_with_what_may_b
         for reader in readers:
             reader.settles()
     assert min(len(reader.records) for reader in readers) > KILLS * 2, "too little was sent"
+
+
+def senders(city: City) -> list[int]:
+    """How many lines each relay sends on, and how many nobody does."""
+    by = Counter(lag.relay for lag in city.hub.relayed.lags())
+    return [by.pop(None, 0), *sorted(by.values())]
+
+
+def test_relays_share_the_lines_and_whoever_is_killed_is_followed_by_the_other(
+    city: City, settings: Path, consumer: Callable[..., Consumer]
+) -> None:
+    rng, names = random.Random(KILLS), [f"p{number}" for number in range(30)]
+    city.people(names)
+    readers = [consumer(recipient) for recipient in RECIPIENTS]
+    env = {**os.environ, "HUB_DATABASE_URL": city.url, "HUB_KAFKA": str(settings)}
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(max(3, KILLS // 2)):
+            while len(running) < 2:
+                command = [sys.executable, "-c", COMMAND, "relay"]
+                running.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
+            wait_for("both send", lambda: senders(city) == [0, 2, 3])
+            stir(city, rng, names)
+            time.sleep(rng.uniform(0, 0.5))
+            killed = running.pop(rng.randrange(2))
+            killed.kill()
+            killed.wait()
+            stir(city, rng, names)
+            wait_for("the other sends all", lambda: senders(city) == [0, 5])
+        for reader in readers:
+            reader.settles()
+        [last] = running
+        last.terminate()
+        assert last.wait(60) == 0
+        assert senders(city) == [5]
+    finally:
+        for popen in running:
+            popen.kill()
+            popen.wait()
+
+
+def test_a_line_that_is_handed_on_goes_on_where_it_stands(
+    city: City, settings: Path, consumer: Callable[..., Consumer]
+) -> None:
+    city.people(["hanako", "taro"])
+    readers = [consumer(recipient) for recipient in RECIPIENTS]
+    with relaying(city, settings):
+        for reader in readers:
+            reader.settles()
+        with relaying(city, settings, relayed=Relayed(city.hub.log)) as told:
+            wait_for("both send", lambda: senders(city) == [0, 2, 3])
+            city.tell("consent.revoked", person="taro", grant="all")
+            for reader in readers:
+                reader.settles()
+        wait_for("the first sends all", lambda: senders(city) == [0, 5])
+        city.tell("safety.answered", person="hanako", status="injured")
+        for reader in readers:
+            reader.settles()
+    assert {sent.error for sent in told} == {None}
+    for reader in readers:
+        marks = [record for record in reader.records if record.key.endswith(b"/")]
+        assert len(marks) == 1, "a generation was begun that nothing called for"
+        assert list(shown(reader.view)) == ["hanako"]
+
+
+def test_what_fails_with_one_is_taken_by_another_that_has_its_part(city: City, settings: Path) -> None:
+    """As where one of two machines has lost its rights at the broker."""
+    at, registry = kafka.Broker(load(settings, {})), Registry(city.hub.log.schemas)
+
+    class Refused(EventsLine):
+        def piece(self, held: Held) -> Piece | None:
+            raise Busy("no")
+
+    class Other(EventsLine):
+        name = "other"
+
+    def lines(kind: type[EventsLine]) -> list[EventsLine]:
+        return [of(city.hub.log, at, registry) for of in (kind, Other)]
+
+    relays = [
+        Relay(Relayed(city.hub.log), at, lambda: lines(Refused)),
+        Relay(Relayed(city.hub.log), at, lambda: lines(EventsLine)),
+    ]
+    stop = threading.Event()
+    threads = [threading.Thread(target=relay.run, args=(stop, lambda sent: None)) for relay in relays]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            city.tell("person.enrolled", person=f"p{city.hub.log.entries.max_notification_id()}", areas=["07202"])
+            wait_for("both lines are sent", lambda: {lag.position for lag in city.hub.relayed.lags()} == {_end(city)})
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_while_the_broker_is_away_events_come_in_and_nothing_is_decided(

@@ -41,6 +41,7 @@ LEFT_OUT = {
     "held": "as feed",
     "kept_feed": "as feed",
     "relayed": "the broker may have what the log has lost; all of it is sent again, and told apart by its ids",
+    "relay": "which relays there are",
     "shown": "derived from the log, by a process of its own",
     "ahead": "as shown",
     "share": "as shown",

@@ -1,5 +1,6 @@
 """The relay against the real broker that HUB_KAFKA names: how fast it catches up, how far it is behind, and what an
-emergency costs that opens everybody to four recipients at once. A real `hub relay` does the work, in its own process.
+emergency costs that opens everybody to four recipients at once, and closes them again. A real `hub relay` does the
+work, in its own process; at last two of them share it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from random import Random
 from hub.bench.figures import Figure
 from hub.bench.living import Living
 from hub.bench.stage import Stage
-from hub.bench.town import PURPOSE, declared, enrolled, name_of, registered
+from hub.bench.town import PURPOSE, declared, enrolled, lifted, name_of, registered
 from hub.errors import HubError
 from hub.events import LOCATION, Event
 from hub.relay.broker import Broker
@@ -41,7 +42,11 @@ class _Relaying(Living):
             with self.command("relay"):
                 self._backlog()
                 self._steady()
-                self._burst()
+                self._streams()
+                self._burst("alone")
+                with self.command("relay"):
+                    self._until(lambda: len({lag.relay for lag in self.hub.relayed.lags()} - {None}) == 2)
+                    self._burst("shared")
         finally:
             self.hub.close()
         return self.stage.figures
@@ -81,26 +86,35 @@ class _Relaying(Living):
         self._until(lambda: self._sent("hub.events") >= end)
         self.figure("relay: until everything of these is sent", "s", [time.perf_counter() - began])
 
-    def _burst(self) -> None:
-        """Four streams stand and show nobody; an emergency opens everybody."""
-        persons = self.stage.sizes.persons
+    def _streams(self) -> None:
+        """Four streams stand and show nobody."""
         self.take([_stream(recipient) for recipient in _RECIPIENTS])
         self._until(lambda: all(self._sent(f"hub.view.{recipient}/all") > 0 for recipient in _RECIPIENTS))
+
+    def _burst(self, name: str) -> None:
+        """An emergency opens everybody, and its end takes everybody back."""
+        persons, by = f"{self.stage.sizes.persons:,} persons", "" if name == "alone" else ", two relays"
+        until = datetime.now(UTC) + timedelta(hours=10)
+        self._everybody(f"relay: an emergency opens {persons} to four recipients{by}", declared(name, until))
+        self._everybody(f"relay: its end takes {persons} back from four recipients{by}", lifted(name))
+
+    def _everybody(self, name: str, event: Event) -> None:
+        """Until each topic has a record more for each person."""
+        self.stage.say(name)
         before = {recipient: self._records(recipient) for recipient in _RECIPIENTS}
-        self.stage.say(f"relay: an emergency opens {persons:,} persons to four recipients")
         began = time.perf_counter()
-        self.take([declared("bench", datetime.now(UTC) + timedelta(hours=10))])
+        self.take([event])
         took: dict[str, float] = {}
 
-        def shown() -> bool:
+        def told() -> bool:
             for recipient in _RECIPIENTS:
-                if recipient not in took and self._records(recipient) - before[recipient] >= persons:
+                if recipient not in took and self._records(recipient) - before[recipient] >= self.stage.sizes.persons:
                     took[recipient] = time.perf_counter() - began
-                    self.stage.say(f"relay: {len(took)} of four recipients have everybody")
+                    self.stage.say(f"relay: {len(took)} of four recipients have been told of everybody")
             return len(took) == len(_RECIPIENTS)
 
-        self._until(shown, look_s=0.5)
-        self.figure(f"relay: an emergency opens {persons:,} persons to four recipients", "s", list(took.values()))
+        self._until(told, look_s=0.5)
+        self.figure(name, "s", list(took.values()))
 
     def _ping(self, person: int) -> Event:
         self._pings += 1

@@ -184,6 +184,7 @@ def _say_lags(lags: list[Lag], as_json: bool) -> None:
                     "updated_at": lag.updated_at.isoformat(timespec="seconds"),
                     "failures": lag.failures,
                     "error": lag.error,
+                    "relay": lag.relay,
                 }
                 for lag in lags
             ]
@@ -193,7 +194,8 @@ def _say_lags(lags: list[Lag], as_json: bool) -> None:
         sys.stderr.write("hub: nothing was relayed yet; run: hub relay\n")
     for lag in lags:
         behind = f"{counted(lag.events, 'event')}, {lag.lag_s:.0f} s behind" if lag.events else "all sent"
-        say(f"{lag.name:30} position {lag.position}: {behind}")
+        by = f"by {lag.relay}" if lag.relay else "no relay is sending"
+        say(f"{lag.name:30} position {lag.position}: {behind}; {by}")
         if lag.error is not None:
             fails = f"fails, {lag.failures} in a row: " if lag.failures else ""
             say(f"{'':30} {fails}{lag.error}")

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from hub.answer import Answer, Query, query_text
+from hub.answer import Answer, Query, members, query_text
 from hub.disclosure import Disclosure
 from hub.errors import Busy, PayloadError
 from hub.events import EPOCH, micros
 from hub.feeds.planning import Plan, Planning, ends
 from hub.feeds.rows import NEVER, TOLD, State, Ticket, feed, held, kept_feed
+from hub.log.database import insert_many
 from hub.log.log import Log
 from hub.log.recorder import Append, log
 from hub.log.sealing import CITY
@@ -52,10 +54,14 @@ STRANGE = "is not the `next` of this feed, or is too old; ask again without it"
 class Message:
     """What a consumer is told. next: to be given back. more: ask again at once.
 
-    number: of the message in its feed; a later one has a greater number, also where it tells again.
+    number: of the message in its feed; a later one has a greater number, also where it tells again. persons, removed:
+    by `ref` what the body says of each who is shown, as canonical members; and who is taken back.
     """
 
     body: bytes
+    time: datetime
+    persons: Mapping[str, str]
+    removed: Sequence[str]
     number: int
     next: str
     more: bool
@@ -126,8 +132,12 @@ class Feeds:
         if said is None or answer.disclosure is None or answer.position is None:
             raise Busy("the message was not appended")
         self._keep_sweep(plans[-1], plans[-1].after)
+        ref = partial(self._disclosure.ref, query.recipient)
         return Message(
             body=answer.body,
+            time=answer.moment.time,
+            persons={ref(shown.ordinal): members(shown) for shown in answer.persons},
+            removed=sorted(map(ref, said.removed)),
             number=plans[-1].after.sequence,
             next=said.next,
             more=said.more,
@@ -277,17 +287,16 @@ class Feeds:
         else:
             sequence = after.sequence if sent else plan.before.sequence
             connection.execute(update(feed).where(feed.c.feed == name).values(sequence=sequence, **values))
-        rows = [
-            {"feed": name, "person": person, "sequence": sequence, "digest": digest, "next_us": next_us}
-            for person, (sequence, digest, next_us) in plan.rows.items()
-        ]
         persons = list(plan.rows)
         for at in range(0, len(persons), 500):
             part = held.c.person.in_(persons[at : at + 500])
             connection.execute(delete(held).where(held.c.feed == name, part))
-        standing = [row for row in rows if row["digest"] is not None or row["sequence"] or row["next_us"] != FOREVER]
-        if standing:
-            connection.execute(insert(held), standing)
+        standing = [
+            (name, person, sequence, digest, next_us)
+            for person, (sequence, digest, next_us) in plan.rows.items()
+            if digest is not None or sequence or next_us != FOREVER
+        ]
+        insert_many(connection, held, standing)
         # who was taken back so long ago that no token that is still taken is older
         told = (held.c.feed == name) & held.c.digest.is_(None) & (held.c.next_us == FOREVER)
         connection.execute(delete(held).where(told, held.c.sequence < after.sequence - RETOLD))

@@ -145,7 +145,7 @@ class Planning:
             return sorted(self._connection.scalars(rows.where(shown)))
         moment = Moment(position=Position(self._standing.position), time=self._time)
         reading = Reading(self._standing.city, self._query.ask, moment)
-        candidates = set(self._disclosure.candidates(self._standing, reading, self._query))
+        candidates = set(self._disclosure.deciding.candidates(self._standing, reading, self._query))
         return sorted(candidates | set(self._connection.scalars(rows)))
 
     def _evaluate(self, queue: Sequence[int], number: int, limit: int) -> int:
@@ -179,7 +179,7 @@ class Planning:
         if self._ticket.closes:
             return {}
         names = tuple(self._views.persons.digest_of(ordinal).hex() for ordinal in piece)
-        answer = self._disclosure.decide(self._standing, replace(self._query, persons=names), self._time)
+        answer = self._disclosure.deciding.decide(self._standing, replace(self._query, persons=names), self._time)
         return {person.ordinal: person for person in answer.persons}
 
     def _before(self, piece: Sequence[int]) -> dict[int, tuple[int, bytes | None]]:

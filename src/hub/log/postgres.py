@@ -72,7 +72,7 @@ def _functions(schema: str) -> dict[str, str]:
             "IF many = 0 THEN RETURN NULL; END IF; "
             f'SELECT coalesce(max(position), 0) INTO last FROM "{schema}".log WHERE position < low; '
             "IF low <> last + 1 OR high <> last + many "
-            f'OR EXISTS (SELECT 1 FROM "{schema}".log WHERE position > high) THEN {_REFUSE} END IF; '
+            f'OR (SELECT max(position) FROM "{schema}".log) <> high THEN {_REFUSE} END IF; '
             "RETURN NULL; END"
         ),
         "hub_forward": (

@@ -1,11 +1,15 @@
 """The relay: every line in a thread of its own, so that none holds up another; each goes on where it stands.
 
+Several relays share the lines, each an equal part: who holds more gives one back between two pieces, and who holds
+less takes it. A line that fails with one is taken by another, however many that holds.
+
 While the broker is away a line waits longer after each failure, and takes up again by itself; the log goes on
 without it. A delivery that failed is sent again, never passed over.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -50,6 +54,8 @@ class Relay:
     def __init__(self, relayed: Relayed, broker: Broker, lines: Callable[[], Sequence[Line]]) -> None:
         self._relayed, self._broker, self._lines = relayed, broker, lines
         self._lease = timedelta(seconds=broker.settings.lease_s)
+        self._look_s = min(_LOOK_S, broker.settings.lease_s / 3)
+        self._part = _Part()
         self._tampered: list[Tampered] = []
 
     def run(self, stop: threading.Event, told: Told) -> None:
@@ -57,17 +63,21 @@ class Relay:
         running: dict[str, tuple[threading.Event, threading.Thread]] = {}
         while not stop.is_set():
             try:
-                self._match(running, self._lines(), stop, told)
+                lines = self._lines()
+                self._part.most = math.ceil(len(lines) / self._relayed.present(self._lease))
+                self._match(running, lines, stop, told)
             except Tampered as error:
                 self._tampered.append(error)
                 break
             except Exception as failure:  # as of a full disk: those that run go on
-                told(Sent(name="lines", error=reason_of(failure), wait_s=_LOOK_S))
-            stop.wait(_LOOK_S)
+                told(Sent(name="lines", error=reason_of(failure), wait_s=self._look_s))
+            stop.wait(self._look_s)
         for ends, _ in running.values():
             ends.set()
         for _, thread in running.values():
             thread.join()
+        with suppress(HubError, SQLAlchemyError):  # its lease ends by itself
+            self._relayed.leave()
         if self._tampered:
             raise self._tampered[0]
 
@@ -95,7 +105,7 @@ class Relay:
         """Send what is there, line by line; False where something failed or another relay sends."""
         whole = True
         for line in self._lines():
-            turn = _Turn(self._relayed, self._broker, line, self._lease, threading.Event())
+            turn = self._turn(line, threading.Event())
             try:
                 while turn.step(told) is not None:
                     continue
@@ -111,7 +121,7 @@ class Relay:
         return whole
 
     def _line(self, line: Line, ends: threading.Event, stop: threading.Event, told: Told) -> None:
-        turn, failures = _Turn(self._relayed, self._broker, line, self._lease, ends), 0
+        turn, failures = self._turn(line, ends), 0
         try:
             while not ends.is_set():
                 try:
@@ -134,16 +144,62 @@ class Relay:
         finally:
             turn.close()
 
+    def _turn(self, line: Line, ends: threading.Event) -> _Turn:
+        return _Turn(self._relayed, self._broker, line, self._lease, ends, self._part)
+
+
+class _Part:
+    """The lines that are this relay's, among all that are there. most: how many; without a bound until it was asked."""
+
+    def __init__(self) -> None:
+        self.most: float = math.inf
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+
+    def full(self) -> bool:
+        """Whether no more should be taken."""
+        return len(self._held) >= self.most
+
+    def gives(self, name: str) -> bool:
+        """Whether this line is one too many; the caller gives it back then."""
+        with self._lock:
+            found = len(self._held) > self.most
+            if found:
+                self._held.discard(name)
+            return found
+
+    def set(self, name: str, *, held: bool) -> None:
+        with self._lock:
+            (self._held.add if held else self._held.discard)(name)
+
 
 class _Turn:
-    """One relay's turn at one line. held: the line, while it is ours."""
+    """One relay's turn at one line."""
 
-    def __init__(self, relayed: Relayed, broker: Broker, line: Line, lease: timedelta, ends: threading.Event) -> None:
+    def __init__(
+        self,
+        relayed: Relayed,
+        broker: Broker,
+        line: Line,
+        lease: timedelta,
+        ends: threading.Event,
+        part: _Part,
+    ) -> None:
         self._relayed, self._broker, self._line = relayed, broker, line
-        self._lease, self._ends = lease, ends
+        self._lease, self._ends, self._part = lease, ends, part
         self._sender: Sender = broker.sender()
         self._renewed = self._ended = 0.0
-        self.held: Held | None = None
+        self._held: Held | None = None
+
+    @property
+    def held(self) -> Held | None:
+        """The line, while it is ours."""
+        return self._held
+
+    @held.setter
+    def held(self, held: Held | None) -> None:
+        self._held = held
+        self._part.set(self._line.name, held=held is not None)
 
     def step(self, told: Told) -> Piece | None:
         """Send the next piece, and store that it was; None where there is none, or where the line is another's."""
@@ -155,8 +211,10 @@ class _Turn:
 
     def _step(self, told: Told) -> Piece | None:
         if self.held is None:
-            self.held = self._relayed.take(self._line.name, self._lease)
+            self.held = self._relayed.take(self._line.name, self._lease, failing=self._part.full())
             self._renewed = time.monotonic()
+        elif self._part.gives(self._line.name):
+            self._give()
         if self.held is None:
             return None
         self._renew()
@@ -209,6 +267,9 @@ class _Turn:
     def close(self) -> None:
         """Give the line back."""
         self._sender.close()
+        self._give()
+
+    def _give(self) -> None:
         held, self.held = self.held, None
         if held is not None:
             with suppress(HubError, SQLAlchemyError):  # the lease ends by itself

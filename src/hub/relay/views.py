@@ -16,14 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 
 from hub.answer import Query, parse_query, query_text
 from hub.canonical import text
-from hub.codec import parse_time
 from hub.errors import PayloadError
 from hub.events import EPOCH, micros
 from hub.feeds import Message as FeedMessage
@@ -301,19 +299,19 @@ class ViewLine:
 
     def _told(self, held: Held, message: FeedMessage, state: _State) -> _Made:
         """The records of a message of the feed; tombstones by themselves and first, so that they wait for no value."""
-        said = json.loads(message.body)
-        at = parse_time(said["time"])
-        removed = [self._tombstone(f"{MARK}{ref}", state, message.number, at) for ref in said["removed"]]
+        at = message.time
+        removed = [self._tombstone(f"{MARK}{ref}", state, message.number, at) for ref in message.removed]
         shown: list[Message] = []
         hours = dict(state.hours)
-        if said["persons"]:
+        if message.persons:
             self._hub.content.end(at)
             key = self._hub.content.current(self._recipient, at, self._lives)
-            sealed = [self._sealed(person, said, message, state, key, at) for person in said["persons"]]
+            query = parse_query(state.query)
+            sealed = [self._sealed(ref, said, query, message, state, key) for ref, said in message.persons.items()]
             shown = [message for message in sealed if message.value is not None]
             removed += [message for message in sealed if message.value is None]
             hours[str(micros(at) // _HOUR_US)] = message.number
-        large = len(said["persons"]) - len(shown)
+        large = len(message.persons) - len(shown)
         after = replace(state, next=message.next, hours=hours, too_large=state.too_large + large)
         if not removed or not shown:
             pieces = {held.token or "": self._piece(held, [*removed, *shown], message.position, after, more=True)}
@@ -329,22 +327,20 @@ class ViewLine:
         return Piece(messages=messages, position=position, token=state.token, more=more, error=state.error)
 
     def _sealed(
-        self,
-        person: Mapping[str, Any],
-        said: Mapping[str, Any],
-        message: FeedMessage,
-        state: _State,
-        key: ContentKey,
-        at: datetime,
+        self, ref: str, said: str, query: Query, message: FeedMessage, state: _State, key: ContentKey
     ) -> Message:
-        """What a person shows; a tombstone where no message can hold it."""
-        whole = {name: said[name] for name in ("exercise", "purpose", "recipient", "time")}
-        whole |= {**person, "disclosure": message.disclosure, "format": "visible/1", "stream": self._stream}
-        name, nonce = f"{self._stream}{MARK}{person['ref']}", os.urandom(12)
+        """What a person shows; a tombstone where no message can hold it. said: the members of the feed's message."""
+        whole = (  # canonical: the names in their order
+            f'{{"disclosure":{text(message.disclosure)},"exercise":{text(query.exercise)},"format":"visible/1",{said},'
+            f'"purpose":{text(query.purpose)},"recipient":{text(query.recipient)},"ref":{text(ref)},'
+            f'"stream":{text(self._stream)},"time":{text(message.time)}}}'
+        )
+        name, nonce = f"{self._stream}{MARK}{ref}", os.urandom(12)
         bound = bound_to(self._recipient, name, state.generation, message.number)
-        box = AESGCM(key.secret).encrypt(nonce, text(whole).encode(), bound)
+        box = AESGCM(key.secret).encrypt(nonce, whole.encode(), bound)
         value = frame(self._schema, self._visible.encode({"key": key.id, "nonce": nonce, "box": box}))
-        return self._message(name, value if len(value) <= LARGEST_VALUE_BYTES else None, state, message.number, at)
+        fits = len(value) <= LARGEST_VALUE_BYTES
+        return self._message(name, value if fits else None, state, message.number, message.time)
 
     def _tombstone(self, rest: str, state: _State, number: int, at: datetime) -> Message:
         return self._message(self._stream + rest, None, state, number, at)

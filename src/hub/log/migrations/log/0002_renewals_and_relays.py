@@ -1,4 +1,4 @@
-"""Renewals of figures, shared out by persons."""
+"""Renewals of figures, shared out by persons; relays, which share the lines."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,4 +29,10 @@ def upgrade() -> None:
         sa.Column("lease_us", NUMBER, nullable=False),
         sa.Column("box", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("name", "number"),
+    )
+    op.create_table(
+        "relay",
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("lease_us", NUMBER, nullable=False),
+        sa.PrimaryKeyConstraint("holder"),
     )
