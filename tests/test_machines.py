@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from conftest import Town
 from hub.errors import Busy
+from hub.hub import Hub
 from hub.log.clock import APART, WatchedClock
 from hub.log.sealing import Gone
 from hub.web.tail import Tail
@@ -73,6 +74,60 @@ def test_a_key_that_another_process_destroyed_leaves_memory(two: Any) -> None:
     assert ordinal not in key_of_all
     with pytest.raises(Gone):
         other.hub.log.keyring.secret(ordinal, "item")
+
+
+def test_a_key_that_another_process_destroyed_leaves_the_memory_of_one_that_does_nothing(two: Any) -> None:
+    town, other = two
+    ordinal = key_of(other, "hanako")
+    other.hub.log.keyring.load([ordinal])
+    town.tell("person.erased", person="hanako")
+    other.hub.renew()
+    assert ordinal not in other.hub.log.keyring._persons
+
+
+@pytest.mark.parametrize("reload", [20_000, 0])
+def test_an_auditor_is_told_nothing_of_whom_another_process_erased(
+    two: Any, monkeypatch: pytest.MonkeyPatch, reload: int
+) -> None:
+    """However far behind the auditor's process is, also where it reads while the key is not destroyed yet."""
+    town, other = two
+    erase = town.hub.log.keyring.erase
+    assert told_of(other.hub, "hanako")
+    monkeypatch.setattr("hub.views.views._RELOAD", reload)
+
+    def destroy(subject: int) -> None:
+        assert not told_of(other.hub, "hanako")
+        erase(subject)
+
+    monkeypatch.setattr(town.hub.log.keyring, "erase", destroy)
+    town.tell("person.erased", person="hanako")
+    assert not told_of(other.hub, "hanako")
+
+
+def told_of(hub: Hub, person: str) -> list[Any]:
+    """The entries about a person that an auditor reads."""
+    return [row for row in hub.audit.events(limit=1_000) if row["state"] == "open" and row["person"] == person]
+
+
+def test_an_export_under_way_ends_where_another_process_erases(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    town, other = two
+    monkeypatch.setattr("hub.citizen.citizen._AT_ONCE", 1)
+    rows = other.hub.citizen.export("hanako")
+    assert "data" in next(rows)
+    town.tell("person.erased", person="hanako")
+    assert [row.get("destroyed") for row in rows] == ["erased"]
+
+
+def test_an_auditor_finds_who_was_enrolled_and_shown_by_another_process(two: Any) -> None:
+    town, other = two
+    terms = {"class": "municipality", "areas": ["07"], "purposes": ["rescue"]}
+    town.tell("recipient.registered", recipient="aizu-city", **terms)
+    town.tell("person.enrolled", person="taro", areas=["07202"])
+    granted = {"to": {"recipient": "aizu-city"}, "kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
+    town.tell("consent.granted", person="taro", grant="g", **granted)
+    town.tell("safety.answered", person="taro", status="safe")
+    shown = town.read("aizu-city", "rescue")
+    assert [row["disclosure"] for row in other.hub.audit.trace(person="taro")] == [shown.disclosure]
 
 
 def test_a_machine_whose_clock_is_far_from_the_databases_appends_nothing(town: Town) -> None:

@@ -173,6 +173,8 @@ class Hub:
     def renew(self) -> None:
         """Drop from memory what another process destroyed: keys of persons and of months. Cheap, for every second."""
         self.retention.renew()
+        with self.log.entries.snapshot() as (connection, end):
+            self.views.at(connection, end.position)
         self.log.keyring.forget_all(self.views.persons.erased)
 
     def _keep_schemas(self) -> None:

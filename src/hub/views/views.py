@@ -267,6 +267,7 @@ class Views:
             return
         if self._position < 0 or end - self._position > _RELOAD:
             self.persons.load(connection)
+            self.log.keyring.forget_all(self.persons.erased)
             self._held.clear()
             self._city = self.pointers.city_since(connection, end), self.pointers.city(connection, end)
             self._position = self.persons_since = end
