@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from conftest import Town
@@ -128,6 +129,35 @@ def test_an_auditor_finds_who_was_enrolled_and_shown_by_another_process(two: Any
     town.tell("safety.answered", person="taro", status="safe")
     shown = town.read("aizu-city", "rescue")
     assert [row["disclosure"] for row in other.hub.audit.trace(person="taro")] == [shown.disclosure]
+
+
+def test_who_reads_while_the_directory_is_read_anew_misses_nobody(town: Town) -> None:
+    """As of a process that is far behind: another of its threads decides meanwhile."""
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    persons, seen = town.hub.views.persons, []
+
+    def meanwhile(*_: object) -> None:
+        seen.append(persons.ordinal("hanako"))
+
+    with town.hub.log.entries.snapshot() as (connection, _):
+        event.listen(connection, "after_cursor_execute", meanwhile)
+        persons.load(connection)
+    assert seen == [1]
+
+
+def test_who_reads_while_a_month_is_dropped_from_memory_is_not_held_up(town: Town) -> None:
+    town.tell("person.enrolled", person="hanako", areas=["07202"])
+    places = [town.tell("location.reported", person="hanako", **HERE) for _ in range(2)]
+    views = town.hub.views
+
+    def meanwhile(*_: object) -> None:
+        views.forget()
+
+    with town.hub.log.entries.snapshot() as (connection, _):
+        before = views.meshes(connection, places[:1])
+        event.listen(connection, "after_cursor_execute", meanwhile)
+        assert set(views.meshes(connection, places).values()) == set(before.values())
+    assert views._meshes == {}
 
 
 def test_a_machine_whose_clock_is_far_from_the_databases_appends_nothing(town: Town) -> None:

@@ -421,7 +421,8 @@ class Keyring:
             raise Gone from None
 
     def _period(self, kind: str, month: int, *, create: bool) -> bytes:
-        if (kind, month) not in self._periods:
+        key = self._periods.get((kind, month))  # which another thread may drop meanwhile
+        if key is None:
             if (kind, month) not in self._ended:
                 self._ended = self.ended()
             if (kind, month) in self._ended:
@@ -437,8 +438,8 @@ class Keyring:
                     fresh = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
                     insert_missing(connection, period_key, [{"kind": kind, "month": month, "wrapped": fresh}])
                     wrapped = connection.scalar(select(period_key.c.wrapped).where(where))
-            self._periods[kind, month] = self._unwrap(wrapped)
-        return self._periods[kind, month]
+            key = self._periods[kind, month] = self._unwrap(wrapped)
+        return key
 
     def _named(self, name: str) -> bytes:
         query = select(hub_key.c.wrapped).where(hub_key.c.name == name)
