@@ -174,7 +174,7 @@ class Hub:
     def renew(self) -> None:
         """Drop from memory what another process destroyed: keys of persons and of months. Cheap, for every second."""
         self.retention.renew()
-        with self.log.entries.snapshot() as (connection, end):
+        with suppress(Tampered), self.log.entries.snapshot() as (connection, end):
             self.views.at(connection, end.position)
         self.log.keyring.forget_all(self.views.persons.erased)
 
