@@ -14,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from conftest import Town
+from hub.answer import Query
 from hub.errors import Busy
 from hub.hub import Hub
 from hub.log.clock import APART, WatchedClock
@@ -129,6 +130,28 @@ def test_an_auditor_finds_who_was_enrolled_and_shown_by_another_process(two: Any
     town.tell("safety.answered", person="taro", status="safe")
     shown = town.read("aizu-city", "rescue")
     assert [row["disclosure"] for row in other.hub.audit.trace(person="taro")] == [shown.disclosure]
+
+
+def test_a_feed_that_is_decided_while_another_process_erases_shows_nothing_and_does_not_fail(two: Any) -> None:
+    town, other = two
+    terms = {"class": "municipality", "areas": ["07"], "purposes": ["rescue"]}
+    town.tell("recipient.registered", recipient="aizu-city", **terms)
+    granted = {"to": {"recipient": "aizu-city"}, "kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
+    town.tell("consent.granted", person="hanako", grant="g", **granted)
+    town.tell("safety.answered", person="hanako", status="safe")
+    told = other.hub.feeds.advance(Query(recipient="aizu-city", purpose="rescue"), None)
+    assert b"hanako" in told.body
+    erased = []
+
+    def meanwhile(*said: Any) -> None:
+        if said[2].startswith("SELECT held.feed") and not erased:  # it is decided who is shown, and not told yet
+            erased.append(town.tell("person.erased", person="hanako"))
+            other.hub.renew()
+
+    event.listen(other.hub.log.engine, "after_cursor_execute", meanwhile)
+    told = other.hub.feeds.advance(Query(recipient="aizu-city", purpose="rescue"), None)
+    assert erased
+    assert b"hanako" not in told.body
 
 
 def test_who_reads_while_the_directory_is_read_anew_misses_nobody(town: Town) -> None:
