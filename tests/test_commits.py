@@ -60,6 +60,19 @@ def test_one_that_fails_fails_alone(town: Town) -> None:
     assert isinstance(came[1], ZeroDivisionError)
 
 
+def test_of_one_by_itself_too_it_is_remembered_that_nobody_knows_whether_it_is_durable(town: Town) -> None:
+    def fail(append: Append, change: Change) -> None:
+        raise ZeroDivisionError
+
+    def lost(append: Append, change: Change) -> None:
+        raise Busy("the database does not answer")
+
+    came = at_once(town.hub.commits, fail, lambda append, _: 2)
+    assert (came[1], town.hub.commits.unsure) == (2, False)
+    at_once(town.hub.commits, fail, lost)
+    assert town.hub.commits.unsure
+
+
 def test_a_duplicate_in_the_same_transaction_is_one_event(town: Town) -> None:
     town.tell("person.enrolled", person="hanako", areas=[])
     event = town.event("safety.answered", "s", person="hanako", status="safe")

@@ -54,6 +54,18 @@ def test_who_took_a_line_again_stores_nothing_by_the_hold_of_before(town: Town) 
     assert one.advance(now, MINUTE, position=5) is not None
 
 
+def test_a_line_that_is_forgotten_by_one_and_begun_anew_by_another_stands(town: Town) -> None:
+    one, other = Relayed(town.hub.log), Relayed(town.hub.log)
+    seen = town.now
+    town.wait()
+    held = other.advance(taken(other), MINUTE, position=5, token="t")
+    assert held is not None
+    one.forget([LINE], seen)
+    assert other.renew(held, MINUTE)
+    one.forget([LINE], town.wait())
+    assert not other.renew(held, MINUTE)
+
+
 def test_who_gives_a_line_back_is_followed_at_once_where_it_stands(town: Town) -> None:
     one, other = Relayed(town.hub.log), Relayed(town.hub.log)
     held = one.advance(taken(one), MINUTE, position=5, token="t")

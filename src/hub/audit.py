@@ -185,6 +185,7 @@ class Audit:
         """
         rows: list[dict[str, Any]] = []
         with self._log.entries.snapshot() as (connection, end):
+            self._views.at(connection, end.position)
             number = None if recipient is None else self._log.keyring.number("recipient", recipient)
             ordinal = None if person is None else self._views.persons.ordinal(person) or 0
             up_to = end.position if before is None else min(before - 1, end.position)
@@ -229,6 +230,7 @@ class Audit:
     def events(self, *, after: int = 0, limit: int = 100, actor: str | None = None) -> list[dict[str, Any]]:
         """The entries of the log in order, opened where they can be; a look, which appends `view.audited`."""
         with self._log.entries.snapshot() as (connection, end):
+            self._views.at(connection, end.position)  # of who is erased, by whichever process, no key is held then
             stop = min(after + limit, end.position)
             rows = [_entry_row(entry) for entry in self._log.scan(connection, after=after, stop=stop)]
         self._looked({"events": {"after": after, "limit": limit}}, end, None, len(rows), actor)

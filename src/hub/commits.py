@@ -110,6 +110,7 @@ class Commits:
             try:
                 self._commit([call])
             except Exception as error:
+                self.unsure = self.unsure or isinstance(error, Busy)
                 call.error = error
 
     def _commit(self, together: Sequence[_Call[Any]]) -> None:

@@ -169,11 +169,12 @@ class Relayed:
         """Let another take over at once."""
         self._write(held, {"lease_us": _end(held)})
 
-    def forget(self, names: Sequence[str]) -> None:
-        """Forget lines that are no more."""
+    def forget(self, names: Sequence[str], before: datetime) -> None:
+        """Forget lines that are no more, but not one that moved at `before` or since: it was begun anew."""
+        old = relayed.c.updated_us < micros(before)
         with self._log.entries.maintaining() as connection:
             for name in names:
-                connection.execute(relayed.delete().where(relayed.c.name == name))
+                connection.execute(relayed.delete().where(relayed.c.name == name, old))
 
     def lags(self) -> list[Lag]:
         """How each line stands, by name."""

@@ -23,15 +23,15 @@ import databases
 from conftest import Said
 from doors import served
 from hub.answer import Query
-from hub.backup import take_keys, take_log
+from hub.backup import Databases, restore, take_keys, take_log
 from hub.errors import Busy, HubError, Misuse, PayloadError, Tampered
 from hub.hub import Hub
 from hub.log import migrations
 from hub.log.clock import SetClock
 from hub.log.database import Place, dialect, open_database, parse_url, place
 from hub.log.postgres import fits, grant
-from hub.log.recorder import Recorder
-from hub.scenario import flat_event
+from hub.log.recorder import Recorder, hold
+from hub.scenario import SOURCE, flat_event
 
 NOON = datetime(2026, 6, 1, 3, tzinfo=UTC)
 EACH = int(os.environ.get("HUB_TEST_TAILED", "40"))
@@ -456,6 +456,15 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     databases.drop(at)
 
 
+def until_waited_for(connection: Connection, thread: threading.Thread) -> None:
+    """Until somebody waits for what this transaction holds."""
+    me = connection.scalar(text("SELECT pg_backend_pid()"))
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE :me = ANY(pg_blocking_pids(pid))")
+    while not connection.scalar(waits, {"me": me}):
+        assert thread.is_alive()
+        connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+
+
 def test_a_migration_waits_for_who_is_appending_and_stops_nobody(at: Place, engine: Engine) -> None:
     """As before a roll-out, while the last release serves: neither may have to take back what the other waits for."""
     recorder, failed = Recorder(engine, SetClock(NOON)), []
@@ -470,12 +479,8 @@ def test_a_migration_waits_for_who_is_appending_and_stops_nobody(at: Place, engi
     with recorder.appending() as append:
         append.add(topic="topic", state=b"state", identity=uuid4().bytes)
         append.connection.execute(text("LOCK TABLE identity IN ROW EXCLUSIVE MODE"))  # as with the first row it writes
-        me = append.connection.scalar(text("SELECT pg_backend_pid()"))
         migrating.start()
-        waits = text("SELECT count(*) FROM pg_stat_activity WHERE :me = ANY(pg_blocking_pids(pid))")
-        while not append.connection.scalar(waits, {"me": me}):
-            assert migrating.is_alive()
-            append.connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+        until_waited_for(append.connection, migrating)
     migrating.join()
     assert (failed, recorder.max_notification_id()) == ([], 1)
 
@@ -516,6 +521,97 @@ def test_what_an_append_and_a_read_of_one_person_cost_does_not_grow_with_the_log
         assert len(hub.disclosure.read(Query(recipient="aizu-city", purpose="rescue", persons=named)).persons) == 1
     hub.close()
     assert read == []
+
+
+def test_two_may_grant_at_once(roles: dict[str, str], engine: Engine) -> None:
+    """As two machines that are set up at once: to the server the second changes what the first just did."""
+    named, failed = str(parse_url(roles["append"]).username), []
+
+    def granting() -> None:
+        try:
+            with engine.begin() as connection:
+                grant(connection, "log", named, None)
+        except HubError as error:
+            failed.append(error)
+
+    second = threading.Thread(target=granting)
+    with engine.begin() as connection:
+        grant(connection, "log", named, None)
+        second.start()
+        until_waited_for(connection, second)
+    second.join()
+    assert failed == []
+
+
+def test_who_waited_long_for_its_turn_compares_the_clock_of_its_turn(engine: Engine) -> None:
+    """What waited for a rebuild would else be told, of clocks that agree, that they are apart."""
+    compared: list[datetime | None] = []
+
+    class Compared(SetClock):
+        def compare(self, other: datetime | None) -> None:
+            compared.append(other)
+
+    holder, waiter = Recorder(engine, SetClock(NOON)), Recorder(engine, Compared(NOON))
+
+    def wait() -> None:
+        with waiter.maintaining(timed=True):
+            pass
+
+    waiting = threading.Thread(target=wait)
+    with holder.maintaining() as connection:
+        waiting.start()
+        until_waited_for(connection, waiting)
+        let_go = connection.scalar(text("SELECT clock_timestamp()"))
+    waiting.join()
+    [turn] = compared
+    assert turn is not None
+    assert turn >= let_go
+
+
+def test_a_restore_and_a_migration_wait_for_each_other_in_one_order(at: Place, engine: Engine, tmp_path: Path) -> None:
+    master, other = bytes(32), place(databases.url(tmp_path / "other", postgres=True))
+    old = other.log.render_as_string(hide_password=False)
+    hub = Hub.open(old, SetClock(NOON), folder=tmp_path, master=master)
+    hub.init()
+    take_log(hub, tmp_path / "log")
+    take_keys(hub, tmp_path / "keys")
+    hub.close()
+    failed: list[Exception] = []
+
+    def restoring() -> None:
+        try:
+            into = Databases(at.log.render_as_string(hide_password=False))
+            restore(into, master, log=tmp_path / "log", keys=tmp_path / "keys")
+        except Exception as error:
+            failed.append(error)
+
+    restorer = threading.Thread(target=restoring)
+    with engine.begin() as connection:
+        hold(connection)  # as a migration begins
+        restorer.start()
+        until_waited_for(connection, restorer)
+        connection.execute(text("LOCK TABLE log IN SHARE ROW EXCLUSIVE MODE"))  # as for its triggers
+    restorer.join()
+    assert failed == []
+    databases.drop(other)
+
+
+def test_the_looking_role_opens_a_hub_in_which_something_is_left_to_finish(
+    roles: dict[str, str], tmp_path: Path
+) -> None:
+    made = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
+    made.init()
+    person = {"person": "hanako", "areas": ["07202"]}
+    link = {"person": "hanako", "source": SOURCE, "ref": "55-123"}
+    answer = {"ref": "55-124", "status": "safe"}
+    told = [("person.enrolled", person), ("identity.linked", link), ("identity.unlinked", link)]
+    for number, (kind, data) in enumerate([*told, ("safety.answered", answer)]):
+        [result] = made.intake.take([flat_event(kind, data, f"e{number}")])
+        assert result.status in ("accepted", "waiting")
+    made.close()
+    hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
+    assert hub.audit.verify().size > 0
+    hub.close()
 
 
 @pytest.mark.parametrize(

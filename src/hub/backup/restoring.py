@@ -229,6 +229,7 @@ def _put_log(engine: Engine, part: _Part, mark: str) -> None:
     """Insert the log and what stands beside it, in one transaction."""
     growing = Growing()
     with writing(engine).begin() as connection:
+        recorder.hold(connection)  # in the order in which everyone locks: hub migrate may run meanwhile
         for table in tables.kept():
             if f"{table.name}.rows" in part.manifest.files:
                 _insert(connection, table, part, growing if table is recorder.log else None)

@@ -250,7 +250,8 @@ class Citizen:
             ordinal = self._ordinal(person, end.position)
             positions = sorted(self._views.positions_of(connection, ordinal, end.position)) if ordinal else []
         for at in range(0, len(positions), _AT_ONCE):
-            with self._log.entries.snapshot() as (connection, _):
+            with self._log.entries.snapshot() as (connection, end):
+                self._views.at(connection, end.position)  # who is erased meanwhile is told nothing more
                 entries = self._log.read(connection, positions[at : at + _AT_ONCE])
             yield from (_exported(entry) for _, entry in sorted(entries.items()))
 

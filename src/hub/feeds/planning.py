@@ -14,7 +14,7 @@ from hub.answer import Answer, FeedPart, Query, Shown
 from hub.events import CONTROLS, Position, micros
 from hub.feeds.rows import NEVER, TOLD, State, Ticket, held
 from hub.log.recorder import log
-from hub.log.sealing import CITY
+from hub.log.sealing import CITY, Gone
 from hub.policy import City, Policy
 from hub.rules import Moment, Place, Reading
 from hub.views import uses
@@ -192,9 +192,15 @@ class Planning:
         present = [o for o in piece if self._views.persons.enrolled_by(o, self._standing.position)]
         return self._standing.policies(present), self._standing.places(present)
 
-    def _digest(self, person: Shown) -> bytes:
-        """What stands for all that is shown of a person; nothing can be guessed from it without the person's key."""
-        key = self._log.keyring.secret(person.ordinal, "feed")
+    def _digest(self, person: Shown) -> bytes | None:
+        """What stands for all that is shown of a person; nothing can be guessed from it without the person's key.
+
+        None for who was erased since this was decided: it is not told, and decided again.
+        """
+        try:
+            key = self._log.keyring.secret(person.ordinal, "feed")
+        except Gone:
+            return None
         whole = "\0".join([person.mode, *(item.json for item in person.items)])
         return hashlib.blake2b(whole.encode(), digest_size=16, key=key).digest()
 

@@ -320,6 +320,7 @@ def grant(connection: Connection, role: Role, append: str | None, read: str | No
     for name in named:
         if not name.isidentifier() or not name.isascii():
             raise Misuse("a role's name has to be letters, digits and _")
+    POSTGRES.claim(connection)  # of two that grant at once the server would refuse one
     for name in named:
         _grant(connection, name, append=name == append)
 

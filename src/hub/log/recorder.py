@@ -205,7 +205,8 @@ class Recorder(ApplicationRecorder):
         self._offers, self._writers, self._readers = offers, offers.writing(engine), offers.reading(engine)
         self._turn = offers.turn(engine)
         time = offers.time()
-        self._lock_head = _LOCK_HEAD if time is None else _LOCK_HEAD.add_columns(time.label("time"))
+        held = _LOCK_HEAD.cte("held")  # so that the time is that at which the turn came, and not that of asking for it
+        self._lock_head = _LOCK_HEAD if time is None else select(held, time.label("time"))
         self._listeners: set[threading.Event] = set()
 
     @contextmanager

@@ -165,6 +165,8 @@ class Keyring:
             raise Misuse("the master key has to be 32 bytes")
         self._engine, self._writers, self._master = engine, dialect(engine).writing(engine), master
         self._persons: dict[int, bytes] = {}
+        self._gone: set[int] = set()
+        """Who is erased, as far as was told here: their keys open nothing, also while they are there."""
         self._periods: dict[tuple[str, int], bytes] = {}
         self._ended: dict[tuple[str, int], datetime] = {}
         self._ciphers: dict[tuple[int, str, int], AESGCM] = {}
@@ -199,6 +201,7 @@ class Keyring:
         wanted = [subject for subject in subjects if subject not in self._persons]
         if not wanted:
             return
+        self._gone.difference_update(wanted)
         with self._writers.begin() as connection:
             have = self._wrapped(connection, wanted)
             new = [subject for subject in wanted if subject not in have]
@@ -241,14 +244,17 @@ class Keyring:
         return len(gone)
 
     def forget(self, subject: int) -> None:
-        """Drop what is held in memory of the subject's key."""
+        """The subject is erased: drop what is held in memory of the key, and use it no more."""
+        self._gone.add(subject)
         self._persons.pop(subject, None)
         for name in [name for name in list(self._ciphers) if name[0] == subject]:
             self._ciphers.pop(name, None)
 
     def forget_all(self, subjects: Iterable[int]) -> None:
-        """Drop what is held in memory of the keys of these subjects."""
-        for subject in [subject for subject in subjects if subject in self._persons]:
+        """As `forget`, for these subjects."""
+        gone = set(subjects)  # at once: other threads may add to them
+        self._gone |= gone
+        for subject in gone.intersection(list(self._persons)):
             self.forget(subject)
 
     def periods(self) -> list[tuple[str, int]]:
@@ -395,7 +401,7 @@ class Keyring:
     def _cipher(self, subject: int, kind: str, month: int, *, create: bool) -> AESGCM:
         name = (subject, kind if month else "", month)
         cipher = self._ciphers.get(name)
-        if cipher is None:
+        if cipher is None or subject in self._gone:
             key = self._person(subject)
             if month:
                 key = hmac.digest(key, b"hub/period" + self._period(kind, month, create=create), "sha256")
@@ -405,6 +411,8 @@ class Keyring:
         return cipher
 
     def _person(self, subject: int) -> bytes:
+        if subject in self._gone:
+            raise Gone
         if subject not in self._persons:
             self.load([subject])
         try:
@@ -413,7 +421,8 @@ class Keyring:
             raise Gone from None
 
     def _period(self, kind: str, month: int, *, create: bool) -> bytes:
-        if (kind, month) not in self._periods:
+        key = self._periods.get((kind, month))  # which another thread may drop meanwhile
+        if key is None:
             if (kind, month) not in self._ended:
                 self._ended = self.ended()
             if (kind, month) in self._ended:
@@ -429,8 +438,8 @@ class Keyring:
                     fresh = aes_key_wrap(self._master, os.urandom(_KEY_BYTES))
                     insert_missing(connection, period_key, [{"kind": kind, "month": month, "wrapped": fresh}])
                     wrapped = connection.scalar(select(period_key.c.wrapped).where(where))
-            self._periods[kind, month] = self._unwrap(wrapped)
-        return self._periods[kind, month]
+            key = self._periods[kind, month] = self._unwrap(wrapped)
+        return key
 
     def _named(self, name: str) -> bytes:
         query = select(hub_key.c.wrapped).where(hub_key.c.name == name)

@@ -110,10 +110,10 @@ class ViewLines:
             city = self._hub.views.at(connection, end.position).city
             rows = connection.execute(select(relayed).where(relayed.c.name.startswith(VIEWS))).all()
         states = {row: _State(**json.loads(row.token)) for row in rows if row.token is not None}
-        long_ago = micros(self._hub.log.clock.now() - _FORGOTTEN)
-        ended = [row.name for row, state in states.items() if state.ended and row.updated_us < long_ago]
+        long_ago = self._hub.log.clock.now() - _FORGOTTEN
+        ended = [row.name for row, state in states.items() if state.ended and row.updated_us < micros(long_ago)]
         if ended:
-            self._hub.relayed.forget(ended)
+            self._hub.relayed.forget(ended, long_ago)
         names = {name for name, stream in city.streams.items() if _is_registered(city, stream.recipient)}
         names |= {(state.recipient, state.stream) for state in states.values() if not state.ended}
         return [self._line(recipient, stream) for recipient, stream in sorted(names)]

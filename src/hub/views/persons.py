@@ -45,12 +45,15 @@ class Persons:
         return digest
 
     def load(self, connection: Connection) -> None:
-        """Fetch the whole directory."""
-        self._ordinals, self._digests, self._enrolled, self._erased, self._ids = {}, {}, {}, {}, {}
+        """Fetch the whole directory. Who looks meanwhile finds what was there before."""
+        fresh = Persons(self._log)
         for row in connection.execute(select(person)):
-            self.add(row.ordinal, row.digest, row.enrolled)
+            fresh.add(row.ordinal, row.digest, row.enrolled)
             if row.erased is not None:
-                self.erase(row.ordinal, row.erased)
+                fresh.erase(row.ordinal, row.erased)
+        self._erased = fresh._erased
+        self._ordinals, self._digests, self._enrolled = fresh._ordinals, fresh._digests, fresh._enrolled
+        self._ids, self._named = fresh._ids, fresh._named
 
     def add(self, ordinal: int, digest: bytes, position: int, name: str | None = None) -> None:
         """Someone was enrolled at `position`."""
@@ -102,11 +105,12 @@ class Persons:
     def names(self, connection: Connection, ordinals: Iterable[int]) -> dict[int, str]:
         """The ids of persons who are not erased."""
         ordinals = list(ordinals)
-        missing = {self._enrolled[o]: o for o in ordinals if o not in self._ids and o in self._enrolled}
+        held = self._ids
+        missing = {self._enrolled[o]: o for o in ordinals if o not in held and o in self._enrolled}
         for position, entry in self._log.read(connection, missing).items() if missing else ():
             if isinstance(entry, Entry) and entry.event.person is not None:
-                self._ids[missing[position]] = entry.event.person
-        return {o: self._ids[o] for o in ordinals if o in self._ids}
+                held[missing[position]] = entry.event.person
+        return {o: name for o in ordinals if (name := held.get(o)) is not None}
 
 
 def insert_rows(connection: Connection, rows: list[tuple[int, bytes, int, int | None]]) -> None:

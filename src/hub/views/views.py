@@ -184,16 +184,17 @@ class Views:
     def meshes(self, connection: Connection, positions: Iterable[int]) -> dict[int, str | None]:
         """The grid square of each location fact; None outside the grid, `LOST_MESH` where it was destroyed."""
         positions = list(positions)
-        missing = [position for position in positions if position not in self._meshes]
-        if len(self._meshes) + len(missing) > _CACHED:
-            self._meshes.clear()
+        held = self._meshes  # what other threads drop meanwhile is dropped with what is added here
+        missing = [position for position in positions if position not in held]
+        if len(held) + len(missing) > _CACHED:
+            held = self._meshes = {}
             missing = positions
         for position, entry in self.log.read(connection, missing).items() if missing else ():
             if isinstance(entry, Entry):
-                self._meshes[position] = _mesh_of(entry)
+                held[position] = _mesh_of(entry)
             else:
-                self._meshes[position] = LOST_MESH if entry.reason == "retention ended" else None
-        return {position: self._meshes[position] for position in positions}
+                held[position] = LOST_MESH if entry.reason == "retention ended" else None
+        return {position: held[position] for position in positions}
 
     def positions_of(self, connection: Connection, ordinal: int, end: int) -> set[int]:
         """Where everything about a person stands, up to `end`: control events and facts, retracted ones too."""
@@ -267,6 +268,7 @@ class Views:
             return
         if self._position < 0 or end - self._position > _RELOAD:
             self.persons.load(connection)
+            self.log.keyring.forget_all(self.persons.erased)
             self._held.clear()
             self._city = self.pointers.city_since(connection, end), self.pointers.city(connection, end)
             self._position = self.persons_since = end
