@@ -503,6 +503,39 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
         Hub.open(log, SetClock(NOON), keys_url=away, folder=tmp_path)
 
 
+PASSWORD = "refuses this user or password; see .* HUB_DATABASE_PASSWORD_FILE"
+
+
+@pytest.mark.parametrize(
+    ("made", "change", "kind", "words"),
+    [
+        ("", {"password": None}, Misuse, PASSWORD),
+        ("ALTER ROLE {0} NOLOGIN", {}, Misuse, PASSWORD),
+        ("ALTER ROLE {0} CONNECTION LIMIT 0", {}, Busy, "no room left: .* connections"),
+        ("CREATE DATABASE {0}; REVOKE ALL ON DATABASE {0} FROM PUBLIC", {"database": "{0}"}, Misuse, "may not do that"),
+        ("", {"query": {"sslmode": "require"}}, Misuse, "TLS with the database fails: see sslmode"),
+        ("", {"query": {"sslmode": "verify-full", "sslrootcert": "/none"}}, Misuse, "see sslmode and sslrootcert"),
+    ],
+)
+def test_a_connection_that_is_refused_says_what_to_look_at(
+    engine: Engine, made: str, change: dict[str, Any], kind: type[HubError], words: str
+) -> None:
+    named = "hub_refused" + os.environ.get("PYTEST_XDIST_WORKER", "")
+    own, admin = role(engine, named), engine.execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        try:
+            for statement in filter(None, made.format(named).split("; ")):
+                connection.execute(text(statement))
+            values = {name: named if value == "{0}" else value for name, value in change.items()}
+            refused = open_database(own._replace(**values))
+            with pytest.raises(kind, match=words), refused.connect():
+                pass
+            refused.dispose()
+        finally:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {named}"))
+            connection.execute(text(f"DROP ROLE {named}"))
+
+
 @pytest.mark.parametrize(
     ("state", "kind", "words"),
     [

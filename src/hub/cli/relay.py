@@ -146,7 +146,7 @@ class _Telling:
             if sent.error != before:
                 say(f"{sent.name}: {tried_again(sent.error) if self._again else sent.error}")
         elif before is not None:
-            say(f"{sent.name}: sending again")
+            say(f"{sent.name}: working again")
 
 
 class _Coming:

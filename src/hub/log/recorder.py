@@ -237,7 +237,7 @@ class Recorder(ApplicationRecorder):
         return last
 
     def check_clock(self) -> None:
-        """Raise Busy where the clock cannot be trusted, so that nothing is appended."""
+        """Raise Untrusted where the clock cannot be trusted, so that nothing is appended."""
         with self._readers.begin() as connection:
             us = connection.scalar(select(head.c.recorded_us).where(head.c.id == 1))
             accepted = connection.scalar(_ACCEPTED)
