@@ -348,8 +348,11 @@ def test_a_hub_that_only_looks_does_not_start_and_is_not_ready(
     made = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
     made.init()
     made.close()
-    said = hub_main("serve", "--port", "0", "--database", roles["read"])
-    assert (said.status, "only looks" in said.err) == (2, True)
+    (tmp_path / "kafka.toml").write_text('bootstrap = ["127.0.0.1:1"]\n[ingest.sources]\nmyhazard = ["location.*"]\n')
+    monkeypatch.setenv("HUB_KAFKA", str(tmp_path / "kafka.toml"))
+    for command in (("serve", "--port", "0"), ("relay", "--once"), ("ingest-kafka",)):
+        said = hub_main(*command, "--database", roles["read"])
+        assert (said.status, "only looks" in said.err) == (2, True), command
     hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
     with served().over(hub) as client, structlog.testing.capture_logs() as lines:
         unready = client.get("/readyz")

@@ -248,7 +248,7 @@ class Recorder(ApplicationRecorder):
         with self._readers.begin() as connection:
             if not self._offers.may_append(connection):
                 raise Misuse(
-                    "this role of the database only looks, and hub serve appends: HUB_DATABASE_URL names the wrong "
+                    "this role of the database only looks, and here it has to append: HUB_DATABASE_URL names the wrong "
                     "one; docs/operating.md names the roles"
                 )
 
