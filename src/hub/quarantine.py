@@ -272,9 +272,9 @@ class Quarantine:
         query = select(parked).order_by(parked.c.received_us.desc(), parked.c.item.desc()).limit(limit)
         with self._log.entries.snapshot() as (connection, _):
             if after is not None:
-                received_us, item = self._place(connection, after)
+                received_us, name = self._place(connection, after)
                 earlier = (parked.c.received_us < received_us) | (
-                    (parked.c.received_us == received_us) & (parked.c.item < item)
+                    (parked.c.received_us == received_us) & (parked.c.item < name)
                 )
                 query = query.where(earlier)
             with closing(connection.execute(query.execution_options(yield_per=_LISTED))) as rows:

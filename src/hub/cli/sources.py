@@ -25,7 +25,10 @@ connectors_app = typer.Typer(help="The connectors: those installed, a new one, c
 @connectors_app.command("list")
 def connectors_list(database: Database = None, as_json: Json = False) -> None:
     """The connectors that are installed, those that do not load, and how those stand that are polled."""
-    found = connectors().installed()
+    plugins = connectors()
+    found = plugins.installed()
+    for name in plugins.strange:
+        sys.stderr.write(f"hub: {name} stands in HUB_CONNECTORS, and no connector of this name is installed\n")
     standings: dict[str, Standing] = {}
     file = place_of(database).file
     if file is None or file.exists():  # else nothing was polled yet
