@@ -498,9 +498,9 @@ class Process:
             os.killpg(self.popen.pid, signal.SIGKILL)
         self._ended()
 
-    def stop(self) -> int:
-        """SIGTERM; the exit status."""
-        self.popen.send_signal(signal.SIGTERM)
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """A signal to end; the exit status."""
+        self.popen.send_signal(number)
         return self._ended()
 
     def _ended(self) -> int:

@@ -79,6 +79,18 @@ def test_items_of_the_quarantine_are_one_list_and_one_that_is_not_there_is_told(
     assert hub_main("quarantine", "drop", items[1], *at).status == 0
 
 
+def test_connectors_are_listed_without_a_database_but_not_by_a_wrong_setting(
+    hub_main: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "connectors.toml").write_text("[jma]\n[jmaa]\n")
+    monkeypatch.setenv("HUB_CONNECTORS", str(tmp_path / "connectors.toml"))
+    said = hub_main("connectors", "list", "--database", f"sqlite:///{tmp_path}/none.sqlite3")
+    assert (said.status, "jma" in said.out) == (0, True)
+    assert said.err == "hub: jmaa stands in HUB_CONNECTORS, and no connector of this name is installed\n"
+    said = hub_main("connectors", "list", "--database", "postgresql://hub@127.0.0.1:1/hub?schem=x")
+    assert (said.status, "`schem` is no option" in said.err) == (2, True)
+
+
 def test_a_work_of_derive_says_what_fails_once_and_counts_each_try(capsys: pytest.CaptureFixture[str]) -> None:
     figures = DeriveFigures(lambda: 0)
     failing = _Failing("statistics", as_json=False, figures=figures)

@@ -213,6 +213,18 @@ def test_pages_end_where_the_next_begins(home: Town) -> None:
     assert pages == whole
 
 
+def test_a_page_begins_behind_an_item_that_was_dropped_meanwhile(home: Town) -> None:
+    for number in range(3):
+        home.wait()
+        home.hub.quarantine.keep([refusal(f"n{number}")])
+    whole = home.hub.quarantine.items()
+    [first] = home.hub.quarantine.items(limit=1)
+    home.hub.quarantine.drop(first.item)
+    assert home.hub.quarantine.items(after=first) == whole[1:]
+    with pytest.raises(PayloadError, match="is no item"):
+        home.hub.quarantine.items(after=first.item)
+
+
 def test_verify_and_rebuild_leave_it_alone(home: Town) -> None:
     home.hub.quarantine.keep([refusal()])
     home.hub.views.rebuild()

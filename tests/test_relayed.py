@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 from conftest import Town
 from doors import served
-from hub.errors import PayloadError
+from hub.errors import Busy, PayloadError
 from hub.identity.local import identity
 from hub.log.recorder import chunk
 from hub.registry import Registry
@@ -18,6 +19,7 @@ from hub.relay import events
 from hub.relay.broker import Broker
 from hub.relay.derive import position_of
 from hub.relay.events import EventsLine
+from hub.relay.relay import Relay, Sent
 from hub.relay.settings import Kafka
 from hub.relayed import Held, Relayed
 
@@ -192,6 +194,42 @@ def test_how_far_behind_a_line_is(town: Town) -> None:
     assert 'hub_relay_lag_events{worker="1",line="hub.events"} 1.0' in figures
     assert relayed.advance(taken(relayed), MINUTE, position=1) is not None
     assert [(lag.failures, lag.error) for lag in relayed.lags()] == [(0, None)]
+
+
+class Failing:
+    """A line with nothing to send, which fails at first."""
+
+    name, topics = LINE, ()
+
+    def __init__(self) -> None:
+        self.failures = 1
+
+    def piece(self, held: Held) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Busy("the database does not answer")
+
+
+def test_what_failed_is_told_to_work_again_though_nothing_is_to_be_sent(town: Town) -> None:
+    failing, told, stop = Failing(), [], threading.Event()
+    looks = iter(range(6))
+
+    def lines() -> list[Failing]:
+        look = next(looks, None)
+        if look == 0:
+            raise Busy("the database does not answer")
+        if look is None:
+            stop.set()
+        return [failing]
+
+    def tell(sent: Sent) -> None:
+        told.append((sent.name, sent.error))
+        if len(told) == 4:
+            stop.set()
+
+    Relay(town.hub.relayed, Broker(Kafka(bootstrap=("127.0.0.1:1",))), lines).run(stop, tell)
+    for name in ("lines", LINE):
+        assert [error for of, error in told if of == name] == ["the database does not answer", None]
 
 
 def line(town: Town, at_once: int) -> EventsLine:

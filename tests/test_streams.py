@@ -27,7 +27,7 @@ from hub.registry import Registry
 from hub.relay.broker import LARGEST_VALUE_BYTES, Broker, Message
 from hub.relay.settings import load
 from hub.relay.views import AT_ONCE, ViewLine, ViewLines, query_of
-from hub.relayed import Relayed
+from hub.relayed import Relayed, relayed
 from hub.scenario import World
 from hub.sdk import View, topic_of
 from hub.sdk.record import GENERATION, SEQUENCE, bound_to, parse
@@ -169,12 +169,20 @@ def test_a_line_is_there_as_long_as_its_stream_or_what_was_sent_by_it(home: Town
     assert [line.name for line in lines.lines()] == ["hub.view.aizu-city/rescue"]
     home.tell("recipient.retired", recipient="aizu-city")
     assert [line.name for line in lines.lines()] == ["hub.view.aizu-city/rescue"]
+    assert [lag.name for lag in home.hub.relayed.lags()] == ["hub.view.aizu-city/rescue"]
     sending.to_rest()
     assert lines.lines() == []
-    assert [lag.name for lag in home.hub.relayed.lags()] == ["hub.view.aizu-city/rescue"]
+    home.tell("person.enrolled", person="saburo", areas=["07202"])
+    assert home.hub.relayed.lags() == [], "nothing more comes by it: it is not behind"
+
+    def remembered() -> list[str]:
+        with home.hub.log.entries.snapshot() as (connection, _):
+            return list(connection.scalars(select(relayed.c.name)))
+
+    assert remembered() == ["hub.view.aizu-city/rescue"]
     home.wait(2 * HOUR)
     assert lines.lines() == []
-    assert home.hub.relayed.lags() == []
+    assert remembered() == []
 
 
 def test_a_feed_that_is_lost_makes_void_what_was_sent(home: Town) -> None:

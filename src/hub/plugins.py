@@ -75,6 +75,11 @@ class Plugins:
         """What the operator set for a connector."""
         return self._settings.get(name, Setting())
 
+    @property
+    def strange(self) -> list[str]:
+        """The names for which something is set, and of which no connector is installed; sorted."""
+        return sorted(self._settings.keys() - _points().keys())
+
     def find(self, name: str) -> Connector:
         """The connector called `name`. Raises Misuse where there is none, or where it does not load."""
         points = _points()

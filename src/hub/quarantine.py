@@ -265,20 +265,29 @@ class Quarantine:
         _delete(connection, gone)
         return gone
 
-    def items(self, *, limit: int = 100, after: str | None = None) -> list[Item]:
-        """The items, newest first; `after` continues behind an item. No person's id is told."""
+    def items(self, *, limit: int = 100, after: str | Item | None = None) -> list[Item]:
+        """The items, newest first; `after` continues behind an item: one that was listed may be gone meanwhile, of an
+        id PayloadError is raised then. No person's id is told.
+        """
         query = select(parked).order_by(parked.c.received_us.desc(), parked.c.item.desc()).limit(limit)
         with self._log.entries.snapshot() as (connection, _):
             if after is not None:
-                last = connection.execute(select(parked).where(parked.c.item == after)).first()
-                if last is None:
-                    raise PayloadError("is no item of the quarantine", path="after")
-                earlier = (parked.c.received_us < last.received_us) | (
-                    (parked.c.received_us == last.received_us) & (parked.c.item < last.item)
+                received_us, name = self._place(connection, after)
+                earlier = (parked.c.received_us < received_us) | (
+                    (parked.c.received_us == received_us) & (parked.c.item < name)
                 )
                 query = query.where(earlier)
             with closing(connection.execute(query.execution_options(yield_per=_LISTED))) as rows:
                 return [item for row in rows if (item := self._item(row)) is not None]
+
+    def _place(self, connection: Connection, of: str | Item) -> tuple[int, str]:
+        """Where an item stands among the others."""
+        if isinstance(of, Item):
+            return micros(of.received_at), of.item
+        last = connection.execute(select(parked.c.received_us).where(parked.c.item == of)).first()
+        if last is None:
+            raise PayloadError("is no item of the quarantine", path="after")
+        return last.received_us, of
 
     def _item(self, row: Row[Any]) -> Item | None:
         """A row as it is told; None where its key is gone."""

@@ -6,6 +6,7 @@ Overlapping sends do no harm; a position that went back would only have some sen
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -38,7 +39,8 @@ relayed = Table(
     Column("failures", Number, nullable=False),
     Column("error", String),
 )
-"""One row for each line. `token` is the line's own; nothing of a person is in it."""
+"""One row for each line. `token` is the line's own JSON, with `ended` where nothing more comes by it; nothing of a
+person is in it."""
 
 relay = Table("relay", metadata, Column("holder", String, primary_key=True), Column("lease_us", Number, nullable=False))
 """One row for each relay that is there, until its lease ends: they share the lines."""
@@ -177,9 +179,10 @@ class Relayed:
                 connection.execute(relayed.delete().where(relayed.c.name == name, old))
 
     def lags(self) -> list[Lag]:
-        """How each line stands, by name."""
+        """How each line stands, by name; one that has ended, as its token says, is behind nothing and left out."""
         with self._log.entries.snapshot() as (connection, end):
             rows = connection.execute(select(relayed).order_by(relayed.c.name)).all()
+            rows = [row for row in rows if row.token is None or not json.loads(row.token).get("ended")]
             now = self._log.clock.now()
             since = {row.position: self._log.recorded_at(connection, row.position + 1) for row in rows}
         return [

@@ -353,8 +353,11 @@ def test_a_hub_that_only_looks_does_not_start_and_is_not_ready(
     made = Hub.open(roles["append"], SetClock(NOON), folder=tmp_path)
     made.init()
     made.close()
-    said = hub_main("serve", "--port", "0", "--database", roles["read"])
-    assert (said.status, "only looks" in said.err) == (2, True)
+    (tmp_path / "kafka.toml").write_text('bootstrap = ["127.0.0.1:1"]\n[ingest.sources]\nmyhazard = ["location.*"]\n')
+    monkeypatch.setenv("HUB_KAFKA", str(tmp_path / "kafka.toml"))
+    for command in (("serve", "--port", "0"), ("relay", "--once"), ("ingest-kafka",)):
+        said = hub_main(*command, "--database", roles["read"])
+        assert (said.status, "only looks" in said.err) == (2, True), command
     hub = Hub.open(roles["read"], SetClock(NOON), folder=tmp_path)
     with served().over(hub) as client, structlog.testing.capture_logs() as lines:
         unready = client.get("/readyz")
@@ -640,6 +643,39 @@ def test_a_server_that_is_not_there_and_a_wrong_password_are_told_in_the_hubs_wo
         Hub.open(away, SetClock(NOON), folder=tmp_path)
     with pytest.raises(HubError, match=named.format("keys")):
         Hub.open(log, SetClock(NOON), keys_url=away, folder=tmp_path)
+
+
+PASSWORD = "refuses this user or password; see .* HUB_DATABASE_PASSWORD_FILE"
+
+
+@pytest.mark.parametrize(
+    ("made", "change", "kind", "words"),
+    [
+        ("", {"password": None}, Misuse, PASSWORD),
+        ("ALTER ROLE {0} NOLOGIN", {}, Misuse, PASSWORD),
+        ("ALTER ROLE {0} CONNECTION LIMIT 0", {}, Busy, "no room left: .* connections"),
+        ("CREATE DATABASE {0}; REVOKE ALL ON DATABASE {0} FROM PUBLIC", {"database": "{0}"}, Misuse, "may not do that"),
+        ("", {"query": {"sslmode": "require"}}, Misuse, "TLS with the database fails: see sslmode"),
+        ("", {"query": {"sslmode": "verify-full", "sslrootcert": "/none"}}, Misuse, "see sslmode and sslrootcert"),
+    ],
+)
+def test_a_connection_that_is_refused_says_what_to_look_at(
+    engine: Engine, made: str, change: dict[str, Any], kind: type[HubError], words: str
+) -> None:
+    named = "hub_refused" + os.environ.get("PYTEST_XDIST_WORKER", "")
+    own, admin = role(engine, named), engine.execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        try:
+            for statement in filter(None, made.format(named).split("; ")):
+                connection.execute(text(statement))
+            values = {name: named if value == "{0}" else value for name, value in change.items()}
+            refused = open_database(own._replace(**values))
+            with pytest.raises(kind, match=words), refused.connect():
+                pass
+            refused.dispose()
+        finally:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {named}"))
+            connection.execute(text(f"DROP ROLE {named}"))
 
 
 @pytest.mark.parametrize(

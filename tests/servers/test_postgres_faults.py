@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import select
 
 import databases
+from doors import served
 from hub.errors import Busy, HubError
 from hub.hub import Hub
 from hub.log import recorder
@@ -134,3 +135,16 @@ def test_without_waiting_for_the_disk_the_same_would_lose_some(server: PostgresS
     with suppress(HubError):
         lost = not promised <= set(kept(server, tmp_path))
     assert lost
+
+
+def test_a_server_that_is_away_is_no_matter_of_the_clock(server: PostgresServer, tmp_path: Path) -> None:
+    hubs = begin(server, tmp_path, durable=True)
+    with served().over(hubs[0]) as client:
+        assert "hub_clock_trusted{" in client.get("/metrics", as_="operator").body.decode()
+        server.stop(signal.SIGQUIT)
+        assert "hub_clock_trusted{" not in client.get("/metrics", as_="operator").body.decode()
+        unready = client.get("/readyz")
+        assert (unready.status, "does not answer" in unready.json["detail"]) == (503, True)
+        server.start()
+    for hub in hubs:
+        hub.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
 import threading
@@ -59,6 +60,18 @@ def test_it_says_where_it_listens_and_whom_it_answers(process: Process) -> None:
     assert "/openapi.json" in process.announced
     assert "For trying out, on this machine alone: tokens come from `hub token --as citizen:ID`." in process.announced
     assert process.client().get("/readyz").json == {"status": "ready"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(tmp_path: Path, workers: int, number: signal.Signals) -> None:
+    process = Process(tmp_path / "hub.sqlite3", workers=workers)
+    try:
+        assert process.client().get("/livez").status == 200
+        assert (process.stop(number), process.said().count('"stopped"')) == (0, workers)
+        assert "Abort" not in process.said()
+    finally:
+        process.kill()
 
 
 def test_a_request_from_another_site_is_refused(process: Process) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from conftest import Town
 from doors import STRUCTURED, Client, Process, Reply, cloudevent, served
-from hub.errors import Tampered
+from hub.errors import Busy, Tampered
 from hub.web import bodies
 from hub.web.operation import ALLOWED
-from hub.web.problems import TITLES
+from hub.web.problems import TITLES, problem_of
 
 NAME, PHONE, DIAGNOSIS = "Hanako-Sato-of-Aizu", "090-1234-5678", "Guillain-Barre"
 PLANTED = (NAME, PHONE, DIAGNOSIS)
@@ -107,6 +107,11 @@ def test_every_problem_there_is_has_the_one_shape(home: tuple[Town, Client], mon
     silent = {"provider-silent"}  # tests/servers/test_openid.py
     assert set(seen) == set(TITLES) - silent, "a problem that nothing provokes"
     assert town.hub.log.entries.max_notification_id()
+
+
+@pytest.mark.parametrize("why", ["the database does not answer", "the database does not answer; try again"])
+def test_busy_says_the_same_to_who_reads_and_who_writes(why: str) -> None:
+    assert problem_of(Busy(why)).detail == "the database does not answer. Send the same again later."
 
 
 def slow(port: int) -> Reply:

@@ -50,7 +50,7 @@ def _items(hub: Hub) -> Iterator[Item]:
     after = None
     while page := hub.quarantine.items(limit=_PAGE, after=after):
         yield from page
-        after = page[-1].item
+        after = page[-1]
 
 
 @app.command("drop")

@@ -56,6 +56,7 @@ def relay(
 
     with opened(database) as hub, kept_up(hub):
         broker, registry = broker_of(hub), Registry(hub.log.schemas)
+        hub.log.entries.check_role()
         events, views = EventsLine(hub.log, broker, registry), ViewLines(hub, broker, registry)
         lines = Relay(hub.relayed, broker, lambda: [events, *views.lines()])
         told = _Telling(as_json, again=not once)
@@ -81,6 +82,7 @@ def ingest_kafka(database: Database = None, metrics_port: MetricsPort = None, as
         broker = broker_of(hub)
         if not broker.settings.sources:
             raise Misuse("no source may come by the topic: name them under [ingest.sources] in HUB_KAFKA")
+        hub.log.entries.check_role()
         hub.init()
         ingest, coming = Ingest(hub, broker, Registry(hub.log.schemas)), _Coming(as_json)
         figures = IngestFigures(shares=lambda: ingest.shares, left=lambda: ingest.left)
@@ -146,7 +148,7 @@ class _Telling:
             if sent.error != before:
                 say(f"{sent.name}: {tried_again(sent.error) if self._again else sent.error}")
         elif before is not None:
-            say(f"{sent.name}: sending again")
+            say(f"{sent.name}: working again")
 
 
 class _Coming:

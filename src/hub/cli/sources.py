@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.cli.opening import OUTBOX, Database, Json, connectors, kept_up, opened, print_json, say, to_open
+from hub.cli.opening import OUTBOX, Database, Json, connectors, kept_up, opened, place_of, print_json, say
 
 if TYPE_CHECKING:
     from hub.forwarding.outbox import Outbox
@@ -25,18 +25,15 @@ connectors_app = typer.Typer(help="The connectors: those installed, a new one, c
 @connectors_app.command("list")
 def connectors_list(database: Database = None, as_json: Json = False) -> None:
     """The connectors that are installed, those that do not load, and how those stand that are polled."""
-    from hub.errors import Misuse
-
-    found = connectors().installed()
+    plugins = connectors()
+    found = plugins.installed()
+    for name in plugins.strange:
+        sys.stderr.write(f"hub: {name} stands in HUB_CONNECTORS, and no connector of this name is installed\n")
     standings: dict[str, Standing] = {}
-    try:
-        opening = to_open(database, create=False)
-    except Misuse:
-        opening = None  # nothing was polled yet
-    if opening is not None:
-        hub = opening()
-        standings = {standing.name: standing for standing in hub.polling.standings()}
-        hub.close()
+    file = place_of(database).file
+    if file is None or file.exists():  # else nothing was polled yet
+        with opened(database) as hub:
+            standings = {standing.name: standing for standing in hub.polling.standings()}
     rows = [_row(c.name, list(c.plugin.kinds) if c.plugin else [], c.error, standings.get(c.name)) for c in found]
     if as_json:
         print_json(rows)

@@ -23,6 +23,10 @@ DRIFT = timedelta(minutes=5)
 PAUSE = timedelta(days=7)
 
 
+class Untrusted(Busy):
+    """The time cannot be trusted: nothing is appended until it can be, or an operator says that it is right."""
+
+
 class Clock(Protocol):
     """Gives the time of the next entry."""
 
@@ -31,11 +35,11 @@ class Clock(Protocol):
         ...
 
     def compare(self, other: datetime | None) -> None:
-        """Raise Busy where another machine's clock, which every process looks at, is far from this one."""
+        """Raise Untrusted where another machine's clock, which every process looks at, is far from this one."""
         ...
 
     def watch(self, last: datetime | None, accepted: datetime | None) -> None:
-        """Raise Busy where the time cannot be trusted.
+        """Raise Untrusted where the time cannot be trusted.
 
         last: when the newest entry was recorded. accepted: the clock that an operator accepted last.
         """
@@ -79,7 +83,7 @@ class WatchedClock:
 
     def compare(self, other: datetime | None) -> None:
         if other is not None and abs(self._wall() - other) > APART:
-            raise Busy(
+            raise Untrusted(
                 "this machine's clock and the database's are more than 30 seconds apart; nothing is appended. "
                 "Check the time of both"
             )
@@ -90,14 +94,14 @@ class WatchedClock:
         if not self._started:
             known = max(time for time in (last, accepted, datetime.min.replace(tzinfo=UTC)) if time is not None)
             if last is not None and self._begun - known > PAUSE:
-                raise Busy(
+                raise Untrusted(
                     "the clock is more than seven days past the last event; nothing is appended. "
                     "Check the machine's time, then run: hub clock accept"
                 )
             self._started = True
         expected = self._base + timedelta(seconds=self._monotonic() - self._mark)
         if abs(self._wall() - expected) > DRIFT:
-            raise Busy(
+            raise Untrusted(
                 "the clock has leapt by more than five minutes; nothing is appended. "
                 "Check the machine's time, then run: hub clock accept"
             )

@@ -95,7 +95,11 @@ _MEANINGS = {
     "40": _Told(Busy, "the database had to take it back; try again"),
     "55P03": _Told(Busy, "another process holds the log; try again"),
     "25006": _Told(Busy, "the database is a standby or read-only; name the primary"),
-    "28": _Told(Misuse, "the database refuses this user or password"),
+    "28": _Told(
+        Misuse,
+        "the database refuses this user or password; see the user in its URL, and "
+        "HUB_DATABASE_PASSWORD_FILE / HUB_KEYS_DATABASE_PASSWORD_FILE",
+    ),
     "3D": _Told(Misuse, "the server has no such database; create it first, then run: hub migrate"),
     "42501": _Told(
         Misuse,
@@ -110,6 +114,18 @@ _MEANINGS = {
     "XX": _Told(Tampered, DAMAGED),
 }
 """By SQLSTATE, or the class of it that it begins with."""
+
+_REFUSALS = (
+    (
+        ("SSL was required", "certificate "),
+        _Told(Misuse, "TLS with the database fails: see sslmode and sslrootcert in its URL"),
+    ),
+    (("authentication", "no password supplied", "pg_hba.conf", "FATAL:  role "), _MEANINGS["28"]),
+    (("permission denied",), _MEANINGS["42501"]),
+    (("too many", "connection slots"), _MEANINGS["53"]),
+    (("does not exist",), _MEANINGS["3D"]),
+)
+"""A connection that was refused has no SQLSTATE: by the words that libpq or the server says."""
 
 
 class Postgres:
@@ -241,10 +257,10 @@ class Postgres:
                 return told.error(told.words)
         if isinstance(error, errors.DataError) and not state:  # text with NUL, which the driver refuses
             return PayloadError("holds a character that the database cannot keep")
-        if isinstance(error, errors.OperationalError) and not state:  # a connection that was refused has no state
+        if isinstance(error, errors.OperationalError) and not state:
             said = str(error)
-            named = "28" if "authentication" in said else "3D" if "does not exist" in said else "08"
-            return _MEANINGS[named].error(_MEANINGS[named].words)
+            told = next((told for words, told in _REFUSALS if any(word in said for word in words)), _AWAY)
+            return told.error(told.words)
         return None
 
 

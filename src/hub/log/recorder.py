@@ -238,7 +238,7 @@ class Recorder(ApplicationRecorder):
         return last
 
     def check_clock(self) -> None:
-        """Raise Busy where the clock cannot be trusted, so that nothing is appended."""
+        """Raise Untrusted where the clock cannot be trusted, so that nothing is appended."""
         with self._readers.begin() as connection:
             us = connection.scalar(select(head.c.recorded_us).where(head.c.id == 1))
             accepted = connection.scalar(_ACCEPTED)
@@ -249,7 +249,7 @@ class Recorder(ApplicationRecorder):
         with self._readers.begin() as connection:
             if not self._offers.may_append(connection):
                 raise Misuse(
-                    "this role of the database only looks, and hub serve appends: HUB_DATABASE_URL names the wrong "
+                    "this role of the database only looks, and here it has to append: HUB_DATABASE_URL names the wrong "
                     "one; docs/operating.md names the roles"
                 )
 

@@ -74,7 +74,7 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (ssl.SSLError, "TLS with the broker fails; see ca_file in HUB_KAFKA"),
     (
         kafka.KafkaTimeoutError,
-        "the broker does not answer in time; does it run, and are bootstrap and security in HUB_KAFKA right?",
+        "the broker does not answer in time; see whether it runs, and bootstrap and security in HUB_KAFKA",
     ),
 )
 

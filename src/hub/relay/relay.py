@@ -36,7 +36,10 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """What became of a piece. error: why nothing was sent; it is tried again in `wait_s`."""
+    """What became of a piece. error: why nothing was sent; it is tried again in `wait_s`.
+
+    Without an error and without messages: nothing fails any more, and nothing is to be sent here.
+    """
 
     name: str
     messages: int = 0
@@ -61,15 +64,20 @@ class Relay:
     def run(self, stop: threading.Event, told: Told) -> None:
         """Send until `stop`. told: by any thread. Raises Tampered, once all lines have ended."""
         running: dict[str, tuple[threading.Event, threading.Thread]] = {}
+        failing = False
         while not stop.is_set():
             try:
                 lines = self._lines()
                 self._part.most = math.ceil(len(lines) / self._relayed.present(self._lease))
                 self._match(running, lines, stop, told)
+                if failing:
+                    told(Sent(name="lines"))
+                failing = False
             except Tampered as error:
                 self._tampered.append(error)
                 break
             except Exception as failure:  # as of a full disk: those that run go on
+                failing = True
                 told(Sent(name="lines", error=reason_of(failure), wait_s=self._look_s))
             stop.wait(self._look_s)
         for ends, _ in running.values():
@@ -126,6 +134,8 @@ class Relay:
             while not ends.is_set():
                 try:
                     piece = turn.step(told)
+                    if failures and piece is None:  # all is sent, or another relay sends
+                        told(Sent(name=line.name))
                     failures = 0
                     if piece is None or not piece.more:
                         ends.wait(IDLE_S if turn.held is not None else min(1.0, self._lease.total_seconds() / 4))

@@ -67,7 +67,7 @@ def create(
         hub = await asyncio.to_thread(open_hub)
         at = app.state.door = Door(hub, metrics, open_gate(hub))
         at.inlet.start()
-        follower = Follower(hub.log, hub.index, _not_derived)
+        follower = Follower(hub.log, hub.index, Deriving())
         follower.start()
         running = [asyncio.create_task(_leave(at)), asyncio.create_task(at.tail.run(lambda: at.streams > 0))]
         _end_streams_first(at)
@@ -155,9 +155,23 @@ async def _leave(at: Door) -> None:
         await asyncio.sleep(_LEAVE_S)
 
 
-def _not_derived(error: Exception | None) -> None:
-    if error is not None:
-        operation.log().error("problem", problem="derive", error=type(error).__name__, where=operation.where(error))
+class Deriving:
+    """Logs what fails in folding, once while it fails."""
+
+    def __init__(self) -> None:
+        self._failing: str | None = None
+
+    def __call__(self, error: Exception | None) -> None:
+        if error is None:
+            self._failing = None
+            operation.log().info("working again", problem="derive")
+            return
+        words = {"reason": str(error)} if isinstance(error, HubError) else {}
+        said = words.get("reason", type(error).__name__)
+        if said != self._failing:
+            place = {"error": type(error).__name__, "where": operation.where(error)}
+            operation.log().error("problem", problem="derive", **place, **words)
+        self._failing = said
 
 
 async def _told(request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ from hub.events import Event
 from hub.hub import Hub
 from hub.identity.caller import Caller
 from hub.intake import Result
+from hub.log.clock import Untrusted
 from hub.log.sealing import CITY
 from hub.registry import Registry
 from hub.web.access import Admitted
@@ -109,10 +110,10 @@ class Door:
         return 0.0 if self.clock_problem() else 1.0
 
     def clock_problem(self) -> str | None:
-        """Why nothing can be appended for the clock's sake; None while it is trusted."""
+        """Why nothing can be appended for the clock's sake; None while it is trusted. Raises Busy."""
         try:
             self.hub.log.entries.check_clock()
-        except Busy as error:
+        except Untrusted as error:
             return str(error)
         return None
 

@@ -100,7 +100,8 @@ def problem_of(error: Exception) -> Problem:
             return problem_of(Busy("too much is asked of the database at once"))
         case Busy():
             headers = {"Retry-After": str(RETRY_AFTER_S)}
-            return Problem("busy", f"{error}. Nothing was taken in; send it again.", headers=headers)
+            why = str(error).partition("; try again")[0]
+            return Problem("busy", f"{why}. Send the same again later.", headers=headers)
         case Tampered():
             return Problem("stopped", "The log does not prove itself. Its operator has to run: hub verify")
         case Misuse():

@@ -7,7 +7,9 @@ request is let in, what was taken in is written, streams end, then the process d
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +107,11 @@ def serve(
         factory = _Factory(open_hub, open_gate, hosts, Path(folder))
         config = uvicorn.Config(factory, factory=True, workers=workers, **SETTINGS)
         if workers == 1:
+            for number in (
+                signal.SIGTERM,
+                signal.SIGINT,
+            ):  # the server, once it has ended, sends itself the signal again
+                signal.signal(number, lambda *_: sys.exit(0))
             uvicorn.Server(config).run([bound])
         else:
             Multiprocess(config, sockets=[bound]).run()
