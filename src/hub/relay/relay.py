@@ -129,14 +129,16 @@ class Relay:
         return whole
 
     def _line(self, line: Line, ends: threading.Event, stop: threading.Event, told: Told) -> None:
-        turn, failures = self._turn(line, ends), 0
+        turn, failures, failing = self._turn(line, ends), 0, False
         try:
             while not ends.is_set():
                 try:
                     piece = turn.step(told)
-                    if failures and piece is None:  # all is sent, or another relay sends
+                    if failing and piece is None:  # all is sent, or another relay sends
                         told(Sent(name=line.name))
-                    failures = 0
+                    failing = False
+                    if turn.held is not None:  # else another relay may do what this one cannot
+                        failures = 0
                     if piece is None or not piece.more:
                         ends.wait(IDLE_S if turn.held is not None else min(1.0, self._lease.total_seconds() / 4))
                 except Tampered as error:
@@ -146,7 +148,7 @@ class Relay:
                 except _Stopped:
                     return
                 except Exception as failure:
-                    failures += 1
+                    failures, failing = failures + 1, True
                     turn.fail(failure)
                     wait_s = backoff_s(failures)
                     told(Sent(name=line.name, error=reason_of(failure), wait_s=wait_s))
