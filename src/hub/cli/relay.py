@@ -196,8 +196,8 @@ def _say_lags(lags: list[Lag], as_json: bool) -> None:
         sys.stderr.write("hub: nothing was relayed yet; run: hub relay\n")
     for lag in lags:
         behind = f"{counted(lag.events, 'event')}, {lag.lag_s:.0f} s behind" if lag.events else "all sent"
-        by = f"by {lag.relay}" if lag.relay else "no relay is sending"
-        say(f"{lag.name:30} position {lag.position}: {behind}; {by}")
+        by = f"; by {lag.relay}" if lag.relay else "" if lag.failures else "; no relay is sending"
+        say(f"{lag.name:30} position {lag.position}: {behind}{by}")
         if lag.error is not None:
             fails = f"fails, {lag.failures} in a row: " if lag.failures else ""
             say(f"{'':30} {fails}{lag.error}")

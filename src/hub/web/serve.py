@@ -107,10 +107,7 @@ def serve(
         factory = _Factory(open_hub, open_gate, hosts, Path(folder))
         config = uvicorn.Config(factory, factory=True, workers=workers, **SETTINGS)
         if workers == 1:
-            for number in (
-                signal.SIGTERM,
-                signal.SIGINT,
-            ):  # the server, once it has ended, sends itself the signal again
+            for number in (signal.SIGTERM, signal.SIGINT):  # which the server, once it has ended, sends itself again
                 signal.signal(number, lambda *_: sys.exit(0))
             uvicorn.Server(config).run([bound])
         else:
