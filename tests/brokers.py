@@ -174,16 +174,16 @@ def everything(bootstrap: str, topic: str) -> list[Message]:
     """All messages of a topic, in the order of each partition, by confluent-kafka."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"look-{uuid.uuid4().hex}"})
     try:
-        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
         found: list[Message] = []
         for number in sorted(partitions):
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20, cached=False)
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=60, cached=False)
             consumer.assign([TopicPartition(topic, number, 0)])
             at = 0
             while True:
                 if at >= end and is_apache():
                     break
-                message = consumer.poll(20 if at < end else 1)  # the wheel's broker says an end before the end
+                message = consumer.poll(60 if at < end else 1)  # the wheel's broker says an end before the end
                 if message is None and at >= end:
                     break
                 assert message is not None, f"{topic}/{number}: nothing behind {at} of {end}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import databases
 import statements
@@ -27,6 +28,13 @@ from hub.views.views import TABLES
 
 MORNING = datetime(2026, 6, 1, 0, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+
+for name in [name for name in os.environ if name.startswith("HUB_")]:
+    if not name.startswith(("HUB_TEST_", "HUB_SHARED")):
+        del os.environ[name]  # what is set for a hub on this machine is none of the tests'
+
+settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hub")
 
 gc.set_threshold(100_000, 20, 20)  # a third of what collecting the tests took went to looking for garbage
 statements.share()

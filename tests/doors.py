@@ -45,6 +45,9 @@ from hub.web.gate import Gate
 from hub.web.operation import Metrics
 from hub.web.serve import SETTINGS
 
+PATIENCE_S = 120
+"""How long a real process is waited for, on a machine that has much else to do."""
+
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 
@@ -447,12 +450,16 @@ class Process:
 
     def workers(self) -> set[int]:
         """The worker processes; none where the parent answers itself."""
-        children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
-        return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+        found = set()
+        for pid in Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended since it was listed
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(int(pid))
+        return found
 
     def wait_for_workers(self, count: int) -> None:
         """Until so many answer: the first does so seconds before the last, and would be given every connection."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             assert time.monotonic() < deadline, self.said()
             client = Client(self.port, tokens=self.tokens)
@@ -467,7 +474,7 @@ class Process:
 
     def figures(self, name: str, total: int) -> dict[int, int]:
         """A counter of /metrics by worker, once it comes to `total`: each worker leaves its own every two seconds."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         found: Counter[int] = Counter()
         while found.total() < total:
             assert time.monotonic() < deadline, found
@@ -504,7 +511,7 @@ class Process:
         return self._ended()
 
     def _ended(self) -> int:
-        status = self.popen.wait(60)
+        status = self.popen.wait(PATIENCE_S)
         self.said()
         self.log.close()
         if self.popen.stdout is not None:

@@ -85,7 +85,7 @@ class Provider:
         self.secret = SECRET
         self._redirects = [f"http://127.0.0.1:{hub_port}/auth" for hub_port in hub_ports]
         self.port = port
-        self.http = httpx2.Client(trust_env=False, timeout=20)
+        self.http = httpx2.Client(trust_env=False, timeout=60)
         self.start()
 
     def start(self) -> None:
@@ -106,7 +106,7 @@ class Provider:
         """kill -9; nothing where it has ended."""
         if self._popen.poll() is None:
             self._popen.kill()
-        self._popen.wait(20)
+        self._popen.wait(60)
         if self._popen.stdout is not None:
             self._popen.stdout.close()
         self._log.close()
@@ -167,7 +167,7 @@ class Browser:
 
     def __init__(self, hub: Process) -> None:
         self.home = f"http://127.0.0.1:{hub.port}"
-        self.http = httpx2.Client(trust_env=False, timeout=20, follow_redirects=False)
+        self.http = httpx2.Client(trust_env=False, timeout=60, follow_redirects=False)
         self.set_cookies: list[str] = []
 
     def get(self, path: str, **kwargs: Any) -> httpx2.Response:

@@ -42,7 +42,7 @@ def show(folder: Path, *, lang: str = "en", people: int = 60, telegram: bytes | 
     clock = SetClock(datetime(2000, 1, 1, tzinfo=UTC))
     hub = Hub.open(f"sqlite:///{folder}/hub.sqlite3", clock, master=MASTER)
     screen = io.StringIO()
-    console = Console(file=screen, width=100)
+    console = Console(file=screen, width=100, force_terminal=False)
     figures = run(hub, clock, console, people=people, seed=7, lang=lang, telegram=telegram)
     return Shown(figures, screen.getvalue(), hub)
 

@@ -196,7 +196,7 @@ def test_a_follower_comes_to_the_end_while_the_log_grows(seen: Town) -> None:  #
     try:
         for _ in range(5):
             seen.read("clinic", "care")
-        for _ in range(600):
+        for _ in range(2_400):
             if seen.hub.index.lag().waiting == 0 or done.wait(0.05):
                 break
     finally:

@@ -592,16 +592,21 @@ sys.path.insert(0, sys.argv[2])
 from conftest import Town
 from hub.scenario import SOURCE
 town = Town(Path(sys.argv[1]))
-waits = town.hub.intake.enter
+waits, left = town.hub.intake.enter, int(sys.argv[4])
+def say(line):
+    global left
+    sys.stdout.write(f"{line}\\n"); sys.stdout.flush()
+    left -= 1
+    if not left:
+        sys.stdin.read()  # until it is killed
 def slow(waited):
     results = waits(waited)
-    sys.stdout.write(f"{len(results)}\\n"); sys.stdout.flush()
+    say(len(results))
     return results
 object.__setattr__(town.hub.linking, "_intake", type("I", (), {"enter": staticmethod(slow)}))
-sys.stdout.write("open\\n"); sys.stdout.flush()
+say("open")
 town.tell("identity.linked", "link", person="hanako", source=SOURCE, ref=sys.argv[3])
-sys.stdout.write("done\\n"); sys.stdout.flush()
-sys.stdin.read()
+say("done")
 """
 
 
@@ -612,7 +617,7 @@ def test_a_kill_between_linking_and_entering_loses_and_doubles_nothing(home: Tow
     home.hub.intake.take(home.event("safety.answered", name, ref=REF, status="safe") for name in ids)
     home.close()
     run = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(home.folder), str(Path(__file__).parent), REF],
+        [sys.executable, "-c", CHILD, str(home.folder), str(Path(__file__).parent), REF, str(lines)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

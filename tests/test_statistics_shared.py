@@ -437,7 +437,7 @@ def test_a_carrier_carries_what_others_began_and_tells_each_failure(
     assert [str(error) for error in told] == ["away"] * 3
     carrier.start()
     try:
-        for _ in range(1_000):
+        for _ in range(6_000):
             with counted.hub.log.entries.snapshot() as (connection, _end):
                 if counted.hub.statistics._sharing.left(connection, of) == 0:
                     break

@@ -81,7 +81,7 @@ class Topic:
         consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "look"})
         try:
             marks = {
-                n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=20)[1] for n in range(PARTITIONS)
+                n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=60)[1] for n in range(PARTITIONS)
             }
         finally:
             consumer.close()

@@ -6,6 +6,7 @@ import gzip
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,8 @@ KEY = RSAKey.generate_key(2048, auto_kid=True)
 ROW = json.dumps({"keys": [KEY.as_dict(private=False)]}).encode()
 WAYS = ("redirect", "large", "slow", "silent", "text", "packed")
 GROWTH_MB = 32
+ASKED: Counter[str] = Counter()
+"""How often the keys were asked for, by way."""
 
 
 class Hostile(BaseHTTPRequestHandler):
@@ -32,6 +35,7 @@ class Hostile(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         way = self.path.split("/")[1]
+        ASKED[way] += 1
         with suppress(OSError):  # the hub hangs up
             getattr(self, f"do_{way}")()
 
@@ -50,10 +54,10 @@ class Hostile(BaseHTTPRequestHandler):
         self._send(b"")
         for byte in ROW:
             self.wfile.write(bytes([byte]))
-            time.sleep(0.5)
+            time.sleep(0.5)  # the whole takes minutes
 
     def do_silent(self) -> None:
-        time.sleep(20)
+        time.sleep(300)
 
     def do_text(self) -> None:
         self._send(b"<html>" + ROW)
@@ -133,11 +137,10 @@ def test_keys_that_come_plainly_are_believed(hostile: str, hub: Process) -> None
 
 @pytest.mark.parametrize("way", WAYS)
 def test_keys_that_come_otherwise_are_not(hostile: str, hub: Process, way: str) -> None:
-    before, begun = peak_mb(hub), time.monotonic()
+    """The client waits for a minute: less than an issuer that is slow or silent takes."""
+    before = peak_mb(hub)
     headers = {"Authorization": f"Bearer {token(hostile, way)}"}
     assert hub.client().get("/v1/kinds", headers=headers).status == 401
-    assert time.monotonic() - begun < 6
     assert peak_mb(hub) - before < GROWTH_MB
-    again = time.monotonic()
     assert hub.client().get("/v1/kinds", headers=headers).status == 401
-    assert time.monotonic() - again < 2, "within the pause nothing is fetched"
+    assert ASKED[way] == 1, "within the pause nothing is fetched"

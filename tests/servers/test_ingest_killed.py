@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,15 +183,22 @@ def test_figures_of_what_comes(stood: Stood, door: Door) -> None:
     assert taking.end() == 0
 
 
+def last(taking: Taking) -> dict[str, Any]:
+    """What it said last; it says something of each part that it took."""
+    wait_for("it says something", lambda: bool(taking.said))
+    said: dict[str, Any] = json.loads(taking.said[-1])
+    return said
+
+
 def test_the_broker_away_for_a_while(stood: Stood, door: Door) -> None:
     taking = Taking(stood.url, door.settings)
     door.event(answer("before", "p1"))
     door.flush()
     wait_for("it takes", lambda: stood.position == stood.begun + 1)
     (door.broker.stop if door.broker.lasting else door.broker.pause)()
-    wait_for("it says so", lambda: "the broker" in (json.loads(taking.said[-1])["error"] or ""))
+    wait_for("it says so", lambda: "the broker" in (last(taking)["error"] or ""))
     (door.broker.start if door.broker.lasting else door.broker.resume)()
-    wait_for("it says that it is back", lambda: json.loads(taking.said[-1])["error"] is None)
+    wait_for("it says that it is back", lambda: last(taking)["error"] is None)
     door.event(answer("after", "p1"))
     door.flush()
     wait_for("it takes again", lambda: stood.position == stood.begun + 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import httpx2
 import pytest
 
 from doors import Client, Process, Reply, cloudevent
+from hub.identity.keys import COOLDOWN_S
 from openid import OTHER, VIEW, Browser, Provider, free_port, hub_of, query_of, until
 
 GRANT = {"to": {"recipient": "aizu-city"}, "kinds": ["*"], "purposes": ["rescue"], "modes": ["normal"]}
@@ -276,7 +278,7 @@ def test_keys_change_under_load_and_no_valid_token_is_refused(lone: tuple[Provid
 
     def work() -> None:
         client = Client(hub.port)
-        with httpx2.Client(trust_env=False, timeout=20) as http:
+        with httpx2.Client(trust_env=False, timeout=60) as http:
             while not done.is_set():
                 sent = {"grant_type": "client_credentials"}
                 said = http.post(f"{provider.issuer}/token", data=sent, auth=("svc", provider.secret)).json()
@@ -308,14 +310,15 @@ def test_a_thousand_unknown_keys_cost_the_issuer_a_fetch(lone: tuple[Provider, P
     provider, hub = lone
     valid = provider.token("svc")
     assert bearing(hub, valid).status == 200
-    before, (_, claims, signature) = provider.asked(), valid.split(".")
+    before, (_, claims, signature), begun = provider.asked(), valid.split("."), time.monotonic()
     client = Client(hub.port)
     for number in range(1_000):
         head = urlsafe_b64encode(json.dumps({"alg": "RS256", "typ": "at+jwt", "kid": f"k{number}"}).encode())
         token = f"{head.rstrip(b'=').decode()}.{claims}.{signature}"
         assert client.get("/v1/kinds", headers={"Authorization": f"Bearer {token}"}).status == 401
     client.close()
-    assert provider.asked() - before <= 2
+    pauses = int((time.monotonic() - begun) / COOLDOWN_S)
+    assert provider.asked() - before <= 2 + pauses
     assert bearing(hub, valid).status == 200
 
 
@@ -330,7 +333,7 @@ def test_while_the_provider_is_away_tokens_are_taken_and_logins_are_told(lone: t
     silent = browser.get("/auth/login")
     assert (silent.status_code, silent.json()["type"]) == (502, "urn:saigai-hub:problem:provider-silent")
     provider.start()
-    until(lambda: browser.get("/auth/login").status_code == 303, within_s=5)
+    until(lambda: browser.get("/auth/login").status_code == 303, within_s=60)
     assert browser.log_in("hanako").status_code == 303, "the provider has another key now"
     url = browser.way_back("hanako")
     provider.kill()

@@ -197,7 +197,7 @@ def test_both_clients_read_what_the_log_holds_byte_for_byte(lively: Town, broker
         bootstrap_servers=broker.bootstrap,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        consumer_timeout_ms=3_000,
+        consumer_timeout_ms=PATIENCE_S * 1_000,
     )
     python = []
     for message in consumer:

@@ -193,20 +193,35 @@ def wait_for(what: str, true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+class Told(list[Sent]):
+    """What a relay said of its pieces. halt: a line that says something that this holds for waits until `go_on`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halt: Callable[[Sent], bool] = lambda sent: False
+        self.halted: set[str] = set()
+        self.go_on = threading.Event()
+
+    def __call__(self, sent: Sent) -> None:
+        self.append(sent)
+        if self.halt(sent) and not self.go_on.is_set():
+            self.halted.add(sent.name)
+            self.go_on.wait(PATIENCE_S)
+
+
 @contextmanager
-def relaying(
-    city: City, settings: Path, *, at_once: int = AT_ONCE, relayed: Relayed | None = None
-) -> Iterator[list[Sent]]:
+def relaying(city: City, settings: Path, *, at_once: int = AT_ONCE, relayed: Relayed | None = None) -> Iterator[Told]:
     """A relay of this process, of every line. relayed: another relay's than the city's own."""
     at, registry = kafka.Broker(load(settings, {})), Registry(city.hub.log.schemas)
     views, events = ViewLines(city.hub, at, registry, at_once=at_once), EventsLine(city.hub.log, at, registry)
-    stop, told = threading.Event(), list[Sent]()
+    stop, told = threading.Event(), Told()
     relay = Relay(relayed or city.hub.relayed, at, lambda: [events, *views.lines()])
-    thread = threading.Thread(target=relay.run, args=(stop, told.append))
+    thread = threading.Thread(target=relay.run, args=(stop, told))
     thread.start()
     try:
         yield told
     finally:
+        told.go_on.set()
         stop.set()
         thread.join()
 
@@ -455,11 +470,12 @@ def test_an_emergency_opens_many_and_a_revocation_goes_before_them(
             reader.settles()
             assert list(shown(reader.view)) == ["taro"]
         begun = time.perf_counter()
-        city.declare()
         lines = {f"{topic_of(recipient)}/rescue" for recipient in RECIPIENTS}
-        count = len(told)
-        wait_for("that all begin", lambda: lines <= {sent.name for sent in told[count:] if sent.messages > 1})
+        told.halt = lambda sent: sent.name in lines and sent.messages > 1
+        city.declare()
+        wait_for("that all begin", lambda: lines <= told.halted)
         city.tell("consent.revoked", person="taro", grant="all")
+        told.go_on.set()
         wait_for("hub.events", lambda: _position(told, "hub.events") >= _end(city))
         events_s = time.perf_counter() - begun
         for reader in readers:

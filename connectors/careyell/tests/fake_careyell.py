@@ -37,7 +37,7 @@ class FakeCareyell:
         token: str,
         page: int = 3,
         troubles: Iterable[str | bytes | None] = (),
-        silence_s: float = 1.0,
+        silence_s: float = 60.0,
     ) -> None:
         self.updates, self.token, self.page, self.silence_s = list(updates), token, page, silence_s
         self.asked: list[dict[str, str]] = []

@@ -69,7 +69,7 @@ class FakeApp:
             case "broken":
                 return self._say(handler, 503, b"<h1>Service Unavailable</h1>")
             case "silent":
-                self._over.wait(10)
+                self._over.wait(60)
                 return None
             case "cut":
                 return self._say(handler, 200, body[: len(body) // 2], length=len(body))

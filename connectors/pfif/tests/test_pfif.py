@@ -313,10 +313,10 @@ def bomb(depth: int) -> str:
     ids=range(22),
 )
 def test_what_is_no_pfif_is_refused_quickly(payload: str | bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # whatever else the machine does
     with pytest.raises(PayloadError) as caught:
         translated(payload)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
     assert "会い" not in str(caught.value)
 
 

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 SURVEY = "SV_0aizuShelter001"
-HANG_S = 3.0
+HANG_S = 60.0
 
 
 def response(number: int, ref: str, **values: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class FakeQualtrics:
         self._faults: defaultdict[str, deque[Any]] = defaultdict(deque)
         self._exports: dict[str, dict[str, Any]] = {}
         self._continued: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock, self.over = threading.Lock(), threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
 
@@ -56,6 +56,7 @@ class FakeQualtrics:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -157,7 +158,7 @@ def _handler(there: FakeQualtrics) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             fault, status, reply = there.answer(self.command, self.path, headers, body)
             if fault == "hang":
-                threading.Event().wait(HANG_S)
+                there.over.wait(HANG_S)
             if fault in ("hang", "hang up"):
                 self.close_connection = True
                 return

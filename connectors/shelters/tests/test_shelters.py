@@ -52,10 +52,10 @@ def table(*rows: str, header: str = HEADER) -> str:
 
 
 def refusal(payload: str | bytes) -> PayloadError:
-    started = time.perf_counter()
+    started = time.thread_time()  # whatever else the machine does
     with pytest.raises(PayloadError) as caught:
         translated(payload)
-    assert time.perf_counter() - started < 5, "a refusal that takes so long is none"
+    assert time.thread_time() - started < 5, "a refusal that takes so long is none"
     return caught.value
 
 

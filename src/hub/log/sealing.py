@@ -250,6 +250,10 @@ class Keyring:
         for name in [name for name in list(self._ciphers) if name[0] == subject]:
             self._ciphers.pop(name, None)
 
+    def doubt(self) -> None:
+        """Forget who is erased: it was told by a view, and the log is asked anew."""
+        self._gone.clear()
+
     def forget_all(self, subjects: Iterable[int]) -> None:
         """As `forget`, for these subjects."""
         gone = set(subjects)  # at once: other threads may add to them

@@ -258,6 +258,7 @@ class Views:
 
     def deriving(self, connection: Connection) -> Change:
         """What folds a log from its beginning into tables that are empty, through one connection."""
+        self.log.keyring.doubt()
         blank = Views(self.log)
         blank._position = 0
         return Change(blank, connection, 0, City(), live=False)
