@@ -94,6 +94,19 @@ def test_who_takes_over_from_one_that_gave_nothing_back_is_told_so_until_somethi
     assert not taken(one).taken_over
 
 
+def test_who_gave_back_what_it_took_over_is_not_told_so_again_once_another_has_stored_something(town: Town) -> None:
+    one, other, third = (Relayed(town.hub.log) for _ in range(3))
+    taken(one)
+    town.wait(2 * MINUTE)
+    other.release(taken(other))
+    held = taken(third)
+    assert held.taken_over
+    held = third.advance(held, MINUTE, position=1)
+    assert held is not None
+    third.release(held)
+    assert not taken(other).taken_over
+
+
 def test_what_is_wrong_with_what_was_sent_is_said(town: Town) -> None:
     relayed = town.hub.relayed
     assert relayed.advance(taken(relayed), MINUTE, position=1, error="too much") is not None

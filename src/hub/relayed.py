@@ -85,7 +85,7 @@ class Relayed:
         self._log = log
         self._me = f"{socket.gethostname()[:64]}-{os.getpid()}-{os.urandom(6).hex()}"
         self._taken_over: set[str] = set()
-        """Lines that we took over, and have stored nothing of since."""
+        """Lines that we took over, and of which nothing was stored since."""
 
     def present(self, lease: timedelta) -> int:
         """Say that this relay is there, for as long as a lease. Returns how many are, this one too."""
@@ -128,7 +128,9 @@ class Relayed:
             if not connection.execute(update(relayed).where(free).values(mine)).rowcount:
                 return None
             found = connection.execute(select(relayed).where(relayed.c.name == name)).one()
-        if before.holder not in ("", self._me) and before.lease_us != _GIVEN_BACK:
+        if before.lease_us == _GIVEN_BACK:  # by who had stored something
+            self._taken_over.discard(name)
+        elif before.holder not in ("", self._me):
             self._taken_over.add(name)
         taken_over = name in self._taken_over
         return Held(name=name, position=found.position, token=found.token, fence=found.fence, taken_over=taken_over)
