@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -103,6 +104,7 @@ class ViewLines:
 
     def __init__(self, hub: Hub, broker: Broker, registry: Registry, *, at_once: int = AT_ONCE) -> None:
         self._hub, self._broker, self._registry, self._at_once = hub, broker, registry, at_once
+        self._turn = threading.Lock()
 
     def lines(self) -> list[Line]:
         """A line for each stream that is registered, and for each that was and is not cleared away."""
@@ -121,11 +123,20 @@ class ViewLines:
     def _line(self, recipient: str, stream: str) -> Line:
         topic = self._broker.view(topic_of(recipient).removeprefix(VIEWS))
         check, at_once = self._broker.check, self._at_once
-        return ViewLine(self._hub, self._registry, recipient, stream, topic=topic, check=check, at_once=at_once)
+        return ViewLine(
+            *(self._hub, self._registry, recipient, stream),
+            topic=topic,
+            check=check,
+            at_once=at_once,
+            turn=self._turn,
+        )
 
 
 class ViewLine:
-    """One stream of one recipient. check: raises where the broker does not answer."""
+    """One stream of one recipient. check: raises where the broker does not answer.
+
+    turn: held by one line at a time while it decides and seals: threads that take turns within a message take longer.
+    """
 
     def __init__(
         self,
@@ -137,9 +148,11 @@ class ViewLine:
         topic: Topic,
         check: Callable[[], None],
         at_once: int = AT_ONCE,
+        turn: threading.Lock | None = None,
     ) -> None:
         self._hub, self._recipient, self._stream = hub, recipient, stream
         self._topic, self._check, self._at_once = topic, check, at_once
+        self._turn = turn or threading.Lock()
         self._visible, self._schema = hub.log.schemas.kind(_TYPE), registry.id_of("hub.view")
         self._lives = timedelta(milliseconds=self._topic.retention_ms)
         self._given: str | None = None
@@ -242,13 +255,14 @@ class ViewLine:
         self._begun = None
         state = self._again(query, state, now)
         try:
-            message = self._advance(query, state)
+            with self._turn:
+                message = self._advance(query, state)
+                self._made = None if message is None else self._told(held, message, state)
         except PayloadError as error:
             if error.path != "since":
                 raise
             return self._begin(held, state.query, state, position, now)  # the feed is gone: what was sent is void
-        if message is not None:
-            self._made = self._told(held, message, state)
+        if self._made is not None:
             return self._made.pieces[held.token or ""]
         if state.token != held.token:
             return self._piece(held, [], position, state, more=False)
