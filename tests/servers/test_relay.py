@@ -441,6 +441,39 @@ def test_a_line_stays_ours_while_the_broker_takes_its_time(writing: Writing, bro
         running.join()
 
 
+def test_a_line_stays_ours_while_it_is_being_decided(writing: Writing, broker: Broker, prefix: str) -> None:
+    """Twice as long as a lease, as where memory is cold; and the relay is counted all the while."""
+    path = settings(broker, prefix)
+    path.write_text(path.read_text().replace("lease_s = 1", "lease_s = 4"))
+    at, other = kafka.Broker(load(path, {})), Relayed(writing.hub.log)
+    stop, decides, decided = threading.Event(), threading.Event(), threading.Event()
+
+    class Cold(EventsLine):
+        def piece(self, held: Held) -> Piece | None:
+            decides.set()
+            decided.wait(PATIENCE_S)
+            return super().piece(held)
+
+    line, told = Cold(writing.hub.log, at, Registry(writing.hub.log.schemas)), list[Sent]()
+    relay = Relay(writing.hub.relayed, at, lambda: [line])
+    running = threading.Thread(target=relay.run, args=(stop, told.append))
+    running.start()
+    try:
+        assert decides.wait(PATIENCE_S)
+        until = time.monotonic() + 2 * at.settings.lease_s
+        while time.monotonic() < until:
+            assert other.take(line.name, timedelta(seconds=4)) is None
+            assert other.present(timedelta(seconds=4)) == 2
+            time.sleep(0.1)
+        decided.set()
+        wait_for("it sends", lambda: writing.lag() == 0)
+    finally:
+        decided.set()
+        stop.set()
+        running.join()
+    assert {sent.error for sent in told} == {None}
+
+
 def test_one_who_was_overtaken_stores_nothing(writing: Writing, broker: Broker, prefix: str) -> None:
     hub, other = writing.hub, Relayed(writing.hub.log)
     held = hub.relayed.take("hub.events", timedelta(0))

@@ -30,6 +30,9 @@ FIRST_S, LONGEST_S = 0.5, 30.0
 
 IDLE_S = 0.1
 _LOOK_S = 2.0
+_LONGEST_DECISION_S = 600.0
+"""How long a line is kept by who decides its next piece: one that hangs is another's then."""
+
 _GRACE_S = 5.0
 """How long a stop waits for the piece in flight."""
 
@@ -59,12 +62,15 @@ class Relay:
         self._lease = timedelta(seconds=broker.settings.lease_s)
         self._look_s = min(_LOOK_S, broker.settings.lease_s / 3)
         self._part = _Part()
+        self._turns: dict[str, _Turn] = {}
         self._tampered: list[Tampered] = []
 
     def run(self, stop: threading.Event, told: Told) -> None:
         """Send until `stop`. told: by any thread. Raises Tampered, once all lines have ended."""
         running: dict[str, tuple[threading.Event, threading.Thread]] = {}
-        failing = False
+        failing, over = False, threading.Event()
+        beating = threading.Thread(target=self._beat, args=(over,), name="relay leases")
+        beating.start()
         while not stop.is_set():
             try:
                 lines = self._lines()
@@ -84,10 +90,20 @@ class Relay:
             ends.set()
         for _, thread in running.values():
             thread.join()
+        over.set()
+        beating.join()
         with suppress(HubError, SQLAlchemyError):  # its lease ends by itself
             self._relayed.leave()
         if self._tampered:
             raise self._tampered[0]
+
+    def _beat(self, over: threading.Event) -> None:
+        """Keep what is this relay's while its lines decide, which takes long where memory is cold."""
+        while not over.wait(self._lease.total_seconds() / 3):
+            with suppress(HubError, SQLAlchemyError):  # whose line it is then, the line itself finds out
+                self._relayed.present(self._lease)
+                for turn in list(self._turns.values()):
+                    turn.keep()
 
     def _match(
         self,
@@ -130,6 +146,7 @@ class Relay:
 
     def _line(self, line: Line, ends: threading.Event, stop: threading.Event, told: Told) -> None:
         turn, failures, failing = self._turn(line, ends), 0, False
+        self._turns[line.name] = turn
         try:
             while not ends.is_set():
                 try:
@@ -202,6 +219,9 @@ class _Turn:
         self._sender: Sender = broker.sender()
         self._renewed = self._ended = 0.0
         self._held: Held | None = None
+        self._deciding: float | None = None
+        """Since when the next piece is being decided."""
+        self._lock = threading.Lock()
 
     @property
     def held(self) -> Held | None:
@@ -231,13 +251,29 @@ class _Turn:
             return None
         self._renew()
         self._broker.ensure(self._line.topics)  # first: what is decided takes uses, and has to be able to leave
-        piece = self._line.piece(self.held)
+        piece = self._decide(self.held)
         if piece is None:
             return None
         self._send(self.held, piece)
         if self.held is not None:
             told(Sent(name=self._line.name, messages=len(piece.messages), position=piece.position))
         return piece if self.held is not None else None
+
+    def _decide(self, held: Held) -> Piece | None:
+        self._deciding = time.monotonic()
+        try:
+            return self._line.piece(held)
+        finally:
+            with self._lock:  # so that a line that is given back is not kept any more
+                self._deciding = None
+
+    def keep(self) -> None:
+        """Hold the line for longer while its next piece is being decided, but not for ever. By another thread."""
+        with self._lock:
+            if self._held is None or self._deciding is None or time.monotonic() > self._deciding + _LONGEST_DECISION_S:
+                return
+            if self._relayed.renew(self._held, self._lease):
+                self._renewed = time.monotonic()
 
     def _send(self, held: Held, piece: Piece) -> None:
         """The one order that loses nothing: the broker first, then our own word for it.
