@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from hub.answer import Answer, Query, members, query_text
+from hub.answer import Answer, Query, Shown, query_text
 from hub.disclosure import Disclosure
 from hub.errors import Busy, PayloadError
 from hub.events import EPOCH, micros
@@ -55,13 +54,13 @@ class Message:
     """What a consumer is told. next: to be given back. more: ask again at once.
 
     number: of the message in its feed; a later one has a greater number, also where it tells again. persons, removed:
-    by `ref` what the body says of each who is shown, as canonical members; and who is taken back.
+    of whom the body speaks, who is taken back by ordinal.
     """
 
     body: bytes
     time: datetime
-    persons: Mapping[str, str]
-    removed: Sequence[str]
+    persons: Sequence[Shown]
+    removed: Sequence[int]
     number: int
     next: str
     more: bool
@@ -132,12 +131,11 @@ class Feeds:
         if said is None or answer.disclosure is None or answer.position is None:
             raise Busy("the message was not appended")
         self._keep_sweep(plans[-1], plans[-1].after)
-        ref = partial(self._disclosure.ref, query.recipient)
         return Message(
             body=answer.body,
             time=answer.moment.time,
-            persons={ref(shown.ordinal): members(shown) for shown in answer.persons},
-            removed=sorted(map(ref, said.removed)),
+            persons=answer.persons,
+            removed=said.removed,
             number=plans[-1].after.sequence,
             next=said.next,
             more=said.more,

@@ -171,6 +171,7 @@ class Relay:
                     told(Sent(name=line.name, error=reason_of(failure), wait_s=wait_s))
                     ends.wait(wait_s)
         finally:
+            del self._turns[line.name]
             turn.close()
 
     def _turn(self, line: Line, ends: threading.Event) -> _Turn:

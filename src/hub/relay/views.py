@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 
-from hub.answer import Query, parse_query, query_text
+from hub.answer import Query, Shown, members, parse_query, query_text
 from hub.canonical import text
 from hub.errors import PayloadError
 from hub.events import EPOCH, micros
@@ -314,14 +314,15 @@ class ViewLine:
     def _told(self, held: Held, message: FeedMessage, state: _State) -> _Made:
         """The records of a message of the feed; tombstones by themselves and first, so that they wait for no value."""
         at = message.time
-        removed = [self._tombstone(f"{MARK}{ref}", state, message.number, at) for ref in message.removed]
+        refs = sorted(map(self._ref, message.removed))
+        removed = [self._tombstone(f"{MARK}{ref}", state, message.number, at) for ref in refs]
         shown: list[Message] = []
         hours = dict(state.hours)
         if message.persons:
             self._hub.content.end(at)
             key = self._hub.content.current(self._recipient, at, self._lives)
             query = parse_query(state.query)
-            sealed = [self._sealed(ref, said, query, message, state, key) for ref, said in message.persons.items()]
+            sealed = [self._sealed(person, query, message, state, key) for person in message.persons]
             shown = [message for message in sealed if message.value is not None]
             removed += [message for message in sealed if message.value is None]
             hours[str(micros(at) // _HOUR_US)] = message.number
@@ -340,12 +341,14 @@ class ViewLine:
         self._given = held.token
         return Piece(messages=messages, position=position, token=state.token, more=more, error=state.error)
 
-    def _sealed(
-        self, ref: str, said: str, query: Query, message: FeedMessage, state: _State, key: ContentKey
-    ) -> Message:
-        """What a person shows; a tombstone where no message can hold it. said: the members of the feed's message."""
+    def _ref(self, ordinal: int) -> str:
+        return self._hub.disclosure.ref(self._recipient, ordinal)
+
+    def _sealed(self, person: Shown, query: Query, message: FeedMessage, state: _State, key: ContentKey) -> Message:
+        """What a person shows, as in the feed's message; a tombstone where no message can hold it."""
+        ref = self._ref(person.ordinal)
         whole = (  # canonical: the names in their order
-            f'{{"disclosure":{text(message.disclosure)},"exercise":{text(query.exercise)},"format":"visible/1",{said},'
+            f'{{"disclosure":{text(message.disclosure)},"exercise":{text(query.exercise)},"format":"visible/1",{members(person)},'
             f'"purpose":{text(query.purpose)},"recipient":{text(query.recipient)},"ref":{text(ref)},'
             f'"stream":{text(self._stream)},"time":{text(message.time)}}}'
         )
